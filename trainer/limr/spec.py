@@ -1,0 +1,406 @@
+"""The `LIMRExperiment` resource: the one source of the CRD schema, the chart's docs and the command line's checks.
+
+Defaults are the LIMR paper's values (Less is More for RL Scaling, 2025). Every field has a description, because
+`kubectl explain` and the docs are made from here. Rules that join several fields of one part live in that part's
+validator, rules that join several parts in `Spec`; each message says what to write instead.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic.alias_generators import to_camel
+
+
+# An arm's name ends up in RayJob names (at most 47 characters): experiment-train-<arm>-s<seed>-<attempt>.
+ExperimentName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=20)]
+ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=10)]
+Seed = Annotated[int, Field(ge=0, le=999)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+class Part(BaseModel):
+    """camelCase in files; a misspelt field is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel)
+
+
+class PromptFormat(Part):
+    """How a question becomes the text that the model continues; the same in training and in evaluation."""
+
+    template: NonEmpty = Field("{prompt}", description="Text around the question; must contain {prompt}.")
+    chat: bool = Field(False, description="Apply the tokenizer's chat template, with the text as the user's turn.")
+    system: str | None = Field(None, description="System message; needs chat: true.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if "{prompt}" not in self.template:
+            raise ValueError("template has no {prompt}, so the question would be lost; write for example '{prompt}'")
+        if self.system is not None and not self.chat:
+            raise ValueError("system is only used by a chat template; set chat: true or remove system")
+        return self
+
+
+class Model(Part):
+    uri: NonEmpty = Field(description="Hub id (Qwen/Qwen2.5-Math-7B), s3://…, or a directory in Hugging Face form.")
+    revision: str | None = Field(None, description="Commit or tag of a hub model.")
+    dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Precision of weights in every process.")
+    prompt: PromptFormat = PromptFormat()
+
+
+class Dataset(Part):
+    uri: NonEmpty = Field(description="JSON or JSONL file (local path or s3://), one object per prompt.")
+    prompt_field: NonEmpty = Field("prompt", description="Field with the question.")
+    answer_field: NonEmpty = Field("answer", description="Field with the reference answer.")
+
+
+class Storage(Part):
+    uri: NonEmpty = Field("runs", description="Folder or s3://bucket/prefix below which each experiment gets its own.")
+    endpoint: str | None = Field(None, description="URL of an S3-compatible server; empty for AWS.")
+    credentials_secret: str | None = Field(
+        None,
+        description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On a laptop the environment counts.",
+    )
+    service_account_name: str | None = Field(None, description="ServiceAccount with a cloud role, instead of a Secret.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.credentials_secret and self.service_account_name:
+            raise ValueError("credentialsSecret and serviceAccountName exclude each other; keep one")
+        if self.endpoint and not self.uri.startswith("s3://"):
+            raise ValueError("endpoint is only used with an s3:// uri; change uri or remove endpoint")
+        return self
+
+
+class Algorithm(StrEnum):
+    PPO = "ppo"
+    GRPO = "grpo"
+    RLOO = "rloo"
+
+
+class PPO(Part):
+    """The training recipe. Formulas: docs/concepts.md."""
+
+    algorithm: Algorithm = Field(Algorithm.PPO, description="ppo (with a critic), grpo or rloo (without).")
+    prompts_per_step: int = Field(1024, ge=1, description="Prompts sampled in one step.")
+    samples_per_prompt: int = Field(8, ge=1, description="Responses per prompt.")
+    temperature: float = Field(1.2, gt=0, le=5, description="Sampling temperature.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 samples from the whole distribution.")
+    max_prompt_tokens: int = Field(1024, ge=1, description="Longer prompts are refused before training.")
+    max_response_tokens: int = Field(3072, ge=1, description="Longer responses are cut and count as truncated.")
+    train_batch_size: int = Field(256, ge=1, description="Responses per optimizer update, over all learners.")
+    micro_batch_size: int = Field(4, ge=1, description="Responses per forward pass of one learner.")
+    update_epochs: int = Field(1, ge=1, description="Passes over a step's responses.")
+    actor_learning_rate: float = Field(5e-7, gt=0)
+    critic_learning_rate: float = Field(9e-6, gt=0)
+    adam_betas: tuple[Fraction, Fraction] = Field((0.9, 0.95))
+    adam_epsilon: float = Field(1e-8, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    warmup_updates: int = Field(10, ge=0, description="Optimizer updates of linear warm-up; cosine decay follows.")
+    min_learning_rate_ratio: Fraction = Field(0.1, description="Where the cosine ends, as a share of the rate.")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="Estimator of KL(policy, reference).")
+    kl_coefficient: float = Field(0.01, ge=0, description="β of the KL penalty in the token reward.")
+    clip_low: float = Field(0.2, gt=0, lt=1, description="ε below 1 of the ratio clip.")
+    clip_high: float = Field(0.2, gt=0, description="ε above 1; larger than clipLow is 'clip-higher'.")
+    dual_clip: float | None = Field(None, gt=1, description="Bound c of the dual clip for negative advantages.")
+    value_clip: float | None = Field(0.2, gt=0, description="ε of the value clip; null for none.")
+    reward_clip: float = Field(10.0, gt=0, description="Rewards are clipped to ± this.")
+    gamma: float = Field(1.0, gt=0, le=1)
+    gae_lambda: float = Field(0.95, ge=0, le=1)
+    whiten_advantages: bool = Field(True, description="Over all response tokens of all learners (ppo only).")
+    importance_clip: tuple[float, float] | None = Field(
+        (0.5, 5.0), description="Bounds of the off-policy correction learner/sampler (TIS); null for none."
+    )
+    compat: Literal["none", "paper"] = Field(
+        "none",
+        description="paper: as the LIMR code did, log-probabilities at temperature 1 and means per micro-batch.",
+    )
+    zero_stage: Literal[1, 2, 3] = Field(3, description="DeepSpeed ZeRO stage of actor and critic.")
+    offload_optimizer: bool = Field(True, description="Keep Adam's state in host memory.")
+    gradient_checkpointing: bool = Field(True, description="Recompute activations in the backward pass.")
+    packing: bool = Field(True, description="Pack a micro-batch's sequences into one row instead of padding them.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        batch = self.prompts_per_step * self.samples_per_prompt
+        if batch % self.train_batch_size:
+            raise ValueError(
+                f"promptsPerStep × samplesPerPrompt = {batch} responses do not divide into updates of trainBatchSize = "
+                f"{self.train_batch_size}; make trainBatchSize a divisor of {batch}"
+            )
+        if self.algorithm is not Algorithm.PPO and self.samples_per_prompt < 2:
+            raise ValueError(f"{self.algorithm} compares a prompt's samples; set samplesPerPrompt to 2 or more")
+        if self.importance_clip and self.importance_clip[0] > self.importance_clip[1]:
+            raise ValueError("importanceClip is [low, high]; the first is larger than the second")
+        return self
+
+    @property
+    def updates_per_step(self) -> int:
+        return self.prompts_per_step * self.samples_per_prompt // self.train_batch_size * self.update_epochs
+
+
+class Checkpoint(Part):
+    every_steps: int = Field(10, ge=1, description="Steps between checkpoints; what follows the last one is redone.")
+    keep: int = Field(2, ge=1, description="How many to keep per stage.")
+
+
+class Reward(Part):
+    """+1 correct, −0.5 wrong, −1 for a format error, as in the paper."""
+
+    function: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        description="Own grader as package.module:function; see docs/rewards.md. Default: the paper's rule.",
+    )
+    correct: float = 1.0
+    wrong: float = -0.5
+    malformed: float = -1.0
+    timeout_seconds: float = Field(5.0, gt=0, description="A verdict that takes longer is 'timeout'.")
+    memory_mib: int = Field(2048, ge=256, description="Memory that one grading process may use.")
+    workers: int | None = Field(None, ge=1, description="Grading processes; default: the cores there are.")
+
+
+class Probe(Part):
+    epochs: int = Field(21, ge=1, description="Passes over the dataset that measure each prompt's learning impact.")
+
+
+class Reading(StrEnum):
+    CODE = "code"
+    PAPER = "paper"
+    CORRECTED = "corrected"
+
+
+class Strategy(Part):
+    """How prompts are chosen. Further strategies come from installed packages (entry point limr.strategies)."""
+
+    strategy: NonEmpty = Field("lim", description="lim, linear, random, full, passrate, variance, or an installed one.")
+    threshold: float | None = Field(
+        None, description="Keep scores from here on; default: the strategy's own (lim 0.6)."
+    )
+    reading: Reading = Field(
+        Reading.CODE, description="Which reading of LIM: the paper's code, its text, or corrected."
+    )
+    round_digits: int | None = Field(None, ge=0, le=12, description="Round scores before comparing with the threshold.")
+    parameters: dict[str, float | int | str | bool] = Field(
+        {}, description="Settings of the strategy, for example {low: 0.2, high: 0.8} for passrate."
+    )
+
+
+class Selection(Strategy):
+    scores_from: str | None = Field(
+        None, description="File with scores one already has (JSON, Parquet): no probe runs."
+    )
+
+
+class SubsetSize(Part):
+    same_as: ShortName | None = Field(None, description="As many prompts as that arm selected.")
+    count: int | None = Field(None, ge=1, description="This many prompts.")
+    fraction: float | None = Field(None, gt=0, le=1, description="This share of the dataset.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        given = [name for name in ("same_as", "count", "fraction") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError("give exactly one of sameAs, count, fraction")
+        return self
+
+
+class Arm(Part):
+    """One follow-on training. Without a strategy it uses spec.selection."""
+
+    name: ShortName
+    selection: Strategy | None = Field(None, description="How this arm chooses its prompts; default: spec.selection.")
+    size: SubsetSize | None = Field(None, description="How many prompts; the best-scored ones, or drawn by random.")
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=20)] = Field([1], description="One training for each.")
+    steps: int | None = Field(None, ge=1, description="Training steps; default: spec.training, else as the probe.")
+    reuse_probe: bool = Field(
+        False, description="Do not train: the probe itself, a training on all prompts, is this arm's result."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError("seeds has a value twice; each seed is one training")
+        if self.reuse_probe and (self.size or self.steps or self.selection):
+            raise ValueError("reuseProbe takes the probe as it is; remove selection, size and steps")
+        return self
+
+
+class Training(Part):
+    steps: int | None = Field(None, ge=1, description="Steps of every arm; default: as many as the probe took.")
+
+
+class Benchmark(Part):
+    name: ShortName
+    uri: NonEmpty = Field(description="JSON or JSONL file with questions and answers.")
+    question_field: str | None = Field(None, description="Default: question, else prompt.")
+    answer_field: NonEmpty = Field("answer")
+    samples: int = Field(1, ge=1, description="Responses per question.")
+    temperature: float = Field(0.0, ge=0, le=5)
+    top_p: float = Field(1.0, gt=0, le=1)
+    max_response_tokens: int | None = Field(None, ge=1, description="Default: ppo.maxResponseTokens.")
+    limit: int | None = Field(None, ge=1, description="Only the first questions.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError("greedy decoding gives the same response every time; set samples: 1 or a temperature")
+        return self
+
+
+class Evaluation(Part):
+    protocol: Literal["paper"] | None = Field(
+        None,
+        description="paper: aime24, amc23 with 4 samples at 0.4, math500 greedy, top-p 0.95, 3,072 tokens.",
+    )
+    benchmarks: list[Benchmark] = Field([], max_length=20)
+    every_steps: int | None = Field(None, ge=1, description="Also evaluate during training, every so many steps.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _apply_protocol(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("protocol") == "paper" and isinstance(data.get("benchmarks"), list):
+            return {**data, "benchmarks": [_paper_benchmark(entry) for entry in data["benchmarks"]]}
+        return data
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [benchmark.name for benchmark in self.benchmarks]
+        if len(set(names)) != len(names):
+            raise ValueError("two benchmarks have the same name; rename one")
+        return self
+
+
+PAPER_PROTOCOL: dict[str, dict[str, float | int]] = {
+    "aime24": {"samples": 4, "temperature": 0.4},
+    "amc23": {"samples": 4, "temperature": 0.4},
+    "math500": {"samples": 1, "temperature": 0.0},
+}
+
+
+def _paper_benchmark(entry: Any) -> Any:
+    """The paper's sampling settings for a benchmark it used; what the entry says itself wins."""
+    if not isinstance(entry, dict) or entry.get("name") not in PAPER_PROTOCOL:
+        return entry
+    return {"topP": 0.95, "maxResponseTokens": 3072, **PAPER_PROTOCOL[entry["name"]], **entry}
+
+
+class Role(Part):
+    """One kind of Ray worker. On a laptop only `replicas` counts."""
+
+    replicas: int = Field(1, ge=1, le=1024)
+    gpus: int = Field(1, ge=0, le=16)
+    cpus: float = Field(1, gt=0)
+    memory_gib: float | None = Field(None, gt=0)
+    node_selector: dict[str, str] = {}
+    tolerations: list[dict[str, Any]] = []
+
+
+class Cluster(Part):
+    image: str | None = Field(None, description="Trainer image, best by digest.")
+    learner: Role = Field(Role(), description="DeepSpeed processes: one rank of actor, critic and reference each.")
+    rollout: Role = Field(Role(), description="vLLM engines.")
+
+
+class Schedule(Part):
+    queue: str | None = Field(None, description="Kueue LocalQueue.")
+    priority_class: str | None = None
+    suspend: bool = Field(False, description="true: checkpoint, then stop; false again: go on at the same step.")
+
+
+class Limits(Part):
+    attempts: int = Field(3, ge=1, le=20, description="Tries per stage.")
+    active_deadline_seconds: int | None = Field(None, ge=1, description="Longest time for one attempt of a stage.")
+    heartbeat_seconds: int = Field(900, ge=10, description="A stage silent for longer has failed.")
+    wait_seconds: int = Field(1800, ge=1, description="Longest wait for an engine or learner within a step.")
+    device_hours: float | None = Field(None, gt=0, description="Budget of the whole experiment.")
+
+
+class Spec(Part):
+    seed: Seed = Field(1, description="Of the probe, and of everything drawn at random.")
+    model: Model
+    dataset: Dataset
+    storage: Storage = Storage()
+    ppo: PPO = PPO()
+    checkpoint: Checkpoint = Checkpoint()
+    reward: Reward = Reward()
+    probe: Probe = Probe()
+    selection: Selection = Selection()
+    training: Training = Training()
+    arms: list[Arm] = Field([Arm(name="lim")], min_length=1, max_length=20)
+    evaluation: Evaluation = Evaluation()
+    cluster: Cluster = Cluster()
+    schedule: Schedule = Schedule()
+    limits: Limits = Limits()
+    ttl_seconds_after_finished: int | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        problems = [*_arm_problems(self), *_batch_problems(self), *_scores_problems(self)]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def strategy_of(self, arm: Arm) -> Strategy:
+        return arm.selection or self.selection
+
+
+def _arm_problems(spec: Spec) -> list[str]:
+    names = [arm.name for arm in spec.arms]
+    problems = [
+        f"arms: the name {name!r} stands twice; rename one" for name in {n for n in names if names.count(n) > 1}
+    ]
+    for index, arm in enumerate(spec.arms):
+        same_as = arm.size.same_as if arm.size else None
+        if same_as is not None and same_as not in names[:index]:
+            problems.append(
+                f"arms[{index}].size.sameAs: {same_as!r} is no arm above this one; "
+                f"put that arm first or write one of {names[:index] or 'none'}"
+            )
+    return problems
+
+
+def _batch_problems(spec: Spec) -> list[str]:
+    replicas = spec.cluster.learner.replicas
+    if spec.ppo.train_batch_size % replicas:
+        return [
+            f"ppo.trainBatchSize: {spec.ppo.train_batch_size} responses cannot be shared evenly by "
+            f"{replicas} learners; write a multiple of cluster.learner.replicas"
+        ]
+    return []
+
+
+def _scores_problems(spec: Spec) -> list[str]:
+    if spec.selection.scores_from is None:
+        return []
+    problems = [
+        f"arms[{i}].reuseProbe: selection.scoresFrom skips the probe, so there is none to reuse; remove one of the two"
+        for i, arm in enumerate(spec.arms)
+        if arm.reuse_probe
+    ]
+    if spec.training.steps is None and any(arm.steps is None for arm in spec.arms):
+        problems.append("training.steps: without a probe there is no default number of steps; write one")
+    return problems
+
+
+class Metadata(BaseModel):
+    """Of Kubernetes' ObjectMeta only what limr reads; the rest passes through."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    name: ExperimentName
+    namespace: str = "default"
+    uid: str = ""
+
+
+class Experiment(Part):
+    """One LIMRExperiment, as applied to a cluster or given to `limr run`."""
+
+    api_version: Literal["limr.dev/v1alpha1"] = "limr.dev/v1alpha1"
+    kind: Literal["LIMRExperiment"] = "LIMRExperiment"
+    metadata: Metadata
+    spec: Spec
