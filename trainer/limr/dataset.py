@@ -66,6 +66,12 @@ def parse(data: bytes, name: str, prompt_field: str, answer_field: str) -> Datas
     return Dataset(list(prompts.values()), "sha256:" + hashlib.sha256(data).hexdigest(), warnings)
 
 
+def question_field(data: bytes, name: str) -> str:
+    """"question" if the first row of a benchmark has it, else "prompt"."""
+    _, first = next(_records(data, name), (0, None))
+    return "question" if isinstance(first, dict) and "question" in first else "prompt"
+
+
 def _records(data: bytes, name: str) -> Iterator[tuple[int, object]]:
     try:
         text = data.decode("utf-8-sig")

@@ -5,5 +5,7 @@ class LimrError(Exception):
     """Something a person can mend. Its text says what is wrong, where (file, field, row) and what to do.
 
     The command line prints it as one sentence without a traceback; every other exception is a defect of ours
-    and keeps its traceback.
+    and keeps its traceback. A stage that raises it fails with `reason`; only BadInput is not worth another try.
     """
+
+    reason = "BadInput"

@@ -2,7 +2,8 @@
 
 Defaults are the LIMR paper's values (Less is More for RL Scaling, 2025). Every field has a description, because
 `kubectl explain` and the docs are made from here. Rules that join several fields of one part live in that part's
-validator, rules that join several parts in `Spec`; each message says what to write instead.
+validator, rules that join several parts in `Spec`; each message says what to write instead and names every field it
+joins (limr.validate relies on that: it does not repeat a rule whose fields are already known to be wrong).
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
-
-# An arm's name ends up in RayJob names (at most 47 characters): experiment-train-<arm>-s<seed>-<attempt>.
-ExperimentName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=20)]
-ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=10)]
+# An arm's name ends up in RayJob names (at most 47 characters): <experiment>--train-<arm>-s<seed>-<attempt>.
+# "--" only stands after the experiment's name, so that no two experiments can claim one child.
+ExperimentName = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=20)]
+ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=10)]
 Seed = Annotated[int, Field(ge=0, le=999)]
 NonEmpty = Annotated[str, StringConstraints(min_length=1)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -25,7 +26,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 class Part(BaseModel):
     """camelCase in files; a misspelt field is an error, never ignored."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel, allow_inf_nan=False
+    )
+
+
+def refuse(problems: list[str]) -> None:
+    """For a part's validator: all its broken rules in one error, a line each."""
+    if problems:
+        raise ValueError("\n".join(problems))
 
 
 class PromptFormat(Part):
@@ -37,10 +46,12 @@ class PromptFormat(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
         if "{prompt}" not in self.template:
-            raise ValueError("template has no {prompt}, so the question would be lost; write for example '{prompt}'")
+            problems.append("template has no {prompt}, so the question would be lost; write for example '{prompt}'")
         if self.system is not None and not self.chat:
-            raise ValueError("system is only used by a chat template; set chat: true or remove system")
+            problems.append("system is only used by a chat template; set chat: true or remove system")
+        refuse(problems)
         return self
 
 
@@ -48,7 +59,7 @@ class Model(Part):
     uri: NonEmpty = Field(description="Hub id (Qwen/Qwen2.5-Math-7B), s3://…, or a directory in Hugging Face form.")
     revision: str | None = Field(None, description="Commit or tag of a hub model.")
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Precision of weights in every process.")
-    prompt: PromptFormat = PromptFormat()
+    prompt: PromptFormat = Field(PromptFormat(), description="How a question becomes text; see PromptFormat.")
 
 
 class Dataset(Part):
@@ -64,14 +75,17 @@ class Storage(Part):
         None,
         description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On a laptop the environment counts.",
     )
+    texts: bool = Field(False, description="Also record the responses' texts, beside the trajectories.")
     service_account_name: str | None = Field(None, description="ServiceAccount with a cloud role, instead of a Secret.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
         if self.credentials_secret and self.service_account_name:
-            raise ValueError("credentialsSecret and serviceAccountName exclude each other; keep one")
+            problems.append("credentialsSecret and serviceAccountName exclude each other; keep one")
         if self.endpoint and not self.uri.startswith("s3://"):
-            raise ValueError("endpoint is only used with an s3:// uri; change uri or remove endpoint")
+            problems.append("endpoint is only used with an s3:// uri; change uri or remove endpoint")
+        refuse(problems)
         return self
 
 
@@ -94,12 +108,12 @@ class PPO(Part):
     train_batch_size: int = Field(256, ge=1, description="Responses per optimizer update, over all learners.")
     micro_batch_size: int = Field(4, ge=1, description="Responses per forward pass of one learner.")
     update_epochs: int = Field(1, ge=1, description="Passes over a step's responses.")
-    actor_learning_rate: float = Field(5e-7, gt=0)
-    critic_learning_rate: float = Field(9e-6, gt=0)
-    adam_betas: tuple[Fraction, Fraction] = Field((0.9, 0.95))
-    adam_epsilon: float = Field(1e-8, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    max_grad_norm: float = Field(1.0, gt=0)
+    actor_learning_rate: float = Field(5e-7, gt=0, description="Adam's rate for the policy, after warm-up.")
+    critic_learning_rate: float = Field(9e-6, gt=0, description="Adam's rate for the critic (ppo only).")
+    adam_betas: tuple[Fraction, Fraction] = Field((0.9, 0.95), description="Adam's decay of its two moments.")
+    adam_epsilon: float = Field(1e-8, gt=0, description="Added to Adam's denominator.")
+    weight_decay: float = Field(0.0, ge=0, description="Decoupled weight decay (AdamW).")
+    max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
     warmup_updates: int = Field(10, ge=0, description="Optimizer updates of linear warm-up; cosine decay follows.")
     min_learning_rate_ratio: Fraction = Field(0.1, description="Where the cosine ends, as a share of the rate.")
     kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="Estimator of KL(policy, reference).")
@@ -109,8 +123,8 @@ class PPO(Part):
     dual_clip: float | None = Field(None, gt=1, description="Bound c of the dual clip for negative advantages.")
     value_clip: float | None = Field(0.2, gt=0, description="ε of the value clip; null for none.")
     reward_clip: float = Field(10.0, gt=0, description="Rewards are clipped to ± this.")
-    gamma: float = Field(1.0, gt=0, le=1)
-    gae_lambda: float = Field(0.95, ge=0, le=1)
+    gamma: float = Field(1.0, gt=0, le=1, description="Discount γ per token.")
+    gae_lambda: float = Field(0.95, ge=0, le=1, description="λ of generalised advantage estimation (ppo only).")
     whiten_advantages: bool = Field(True, description="Over all response tokens of all learners (ppo only).")
     importance_clip: tuple[float, float] | None = Field(
         (0.5, 5.0), description="Bounds of the off-policy correction learner/sampler (TIS); null for none."
@@ -126,16 +140,20 @@ class PPO(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
         batch = self.prompts_per_step * self.samples_per_prompt
         if batch % self.train_batch_size:
-            raise ValueError(
+            problems.append(
                 f"promptsPerStep × samplesPerPrompt = {batch} responses do not divide into updates of trainBatchSize = "
                 f"{self.train_batch_size}; make trainBatchSize a divisor of {batch}"
             )
         if self.algorithm is not Algorithm.PPO and self.samples_per_prompt < 2:
-            raise ValueError(f"{self.algorithm} compares a prompt's samples; set samplesPerPrompt to 2 or more")
+            problems.append(
+                f"algorithm {self.algorithm} compares a prompt's samples; set samplesPerPrompt to 2 or more"
+            )
         if self.importance_clip and self.importance_clip[0] > self.importance_clip[1]:
-            raise ValueError("importanceClip is [low, high]; the first is larger than the second")
+            problems.append("importanceClip is [low, high]; the first is larger than the second")
+        refuse(problems)
         return self
 
     @property
@@ -156,9 +174,9 @@ class Reward(Part):
         pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
         description="Own grader as package.module:function; see docs/rewards.md. Default: the paper's rule.",
     )
-    correct: float = 1.0
-    wrong: float = -0.5
-    malformed: float = -1.0
+    correct: float = Field(1.0, description="Reward of a correct answer.")
+    wrong: float = Field(-0.5, description="Reward of a boxed but wrong answer.")
+    malformed: float = Field(-1.0, description="Reward of a format error, a timeout or an error of the grader.")
     timeout_seconds: float = Field(5.0, gt=0, description="A verdict that takes longer is 'timeout'.")
     memory_mib: int = Field(2048, ge=256, description="Memory that one grading process may use.")
     workers: int | None = Field(None, ge=1, description="Grading processes; default: the cores there are.")
@@ -212,7 +230,7 @@ class SubsetSize(Part):
 class Arm(Part):
     """One follow-on training. Without a strategy it uses spec.selection."""
 
-    name: ShortName
+    name: ShortName = Field(description="Names the arm's stages and its line in the results.")
     selection: Strategy | None = Field(None, description="How this arm chooses its prompts; default: spec.selection.")
     size: SubsetSize | None = Field(None, description="How many prompts; the best-scored ones, or drawn by random.")
     seeds: Annotated[list[Seed], Field(min_length=1, max_length=20)] = Field([1], description="One training for each.")
@@ -223,10 +241,12 @@ class Arm(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
         if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError("seeds has a value twice; each seed is one training")
+            problems.append("seeds has a value twice; each seed is one training")
         if self.reuse_probe and (self.size or self.steps or self.selection):
-            raise ValueError("reuseProbe takes the probe as it is; remove selection, size and steps")
+            problems.append("reuseProbe takes the probe as it is; remove selection, size and steps")
+        refuse(problems)
         return self
 
 
@@ -235,20 +255,22 @@ class Training(Part):
 
 
 class Benchmark(Part):
-    name: ShortName
+    name: ShortName = Field(description="Names the benchmark in the results.")
     uri: NonEmpty = Field(description="JSON or JSONL file with questions and answers.")
-    question_field: str | None = Field(None, description="Default: question, else prompt.")
-    answer_field: NonEmpty = Field("answer")
+    question_field: str | None = Field(None, description="Field with the question. Default: question, else prompt.")
+    answer_field: NonEmpty = Field("answer", description="Field with the reference answer.")
     samples: int = Field(1, ge=1, description="Responses per question.")
-    temperature: float = Field(0.0, ge=0, le=5)
-    top_p: float = Field(1.0, gt=0, le=1)
+    temperature: float = Field(0.0, ge=0, le=5, description="Sampling temperature; 0 is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 samples from the whole distribution.")
     max_response_tokens: int | None = Field(None, ge=1, description="Default: ppo.maxResponseTokens.")
     limit: int | None = Field(None, ge=1, description="Only the first questions.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.temperature == 0 and self.samples > 1:
-            raise ValueError("greedy decoding gives the same response every time; set samples: 1 or a temperature")
+            raise ValueError(
+                "temperature 0 (greedy) gives the same response every time; set samples: 1 or a temperature"
+            )
         return self
 
 
@@ -257,7 +279,11 @@ class Evaluation(Part):
         None,
         description="paper: aime24, amc23 with 4 samples at 0.4, math500 greedy, top-p 0.95, 3,072 tokens.",
     )
-    benchmarks: list[Benchmark] = Field([], max_length=20)
+    benchmarks: list[Benchmark] = Field(
+        [],
+        max_length=20,
+        description="What the base model and every trained model are compared on; none: no evaluation.",
+    )
     every_steps: int | None = Field(None, ge=1, description="Also evaluate during training, every so many steps.")
 
     @model_validator(mode="before")
@@ -269,9 +295,13 @@ class Evaluation(Part):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        problems = []
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) != len(names):
-            raise ValueError("two benchmarks have the same name; rename one")
+            problems.append("two benchmarks have the same name; rename one")
+        if self.every_steps and not self.benchmarks:
+            problems.append("everySteps has no benchmarks to evaluate; add benchmarks or remove it")
+        refuse(problems)
         return self
 
 
@@ -292,12 +322,12 @@ def _paper_benchmark(entry: Any) -> Any:
 class Role(Part):
     """One kind of Ray worker. On a laptop only `replicas` counts."""
 
-    replicas: int = Field(1, ge=1, le=1024)
-    gpus: int = Field(1, ge=0, le=16)
-    cpus: float = Field(1, gt=0)
-    memory_gib: float | None = Field(None, gt=0)
-    node_selector: dict[str, str] = {}
-    tolerations: list[dict[str, Any]] = []
+    replicas: int = Field(1, ge=1, le=1024, description="How many processes.")
+    gpus: int = Field(1, ge=0, le=16, description="GPUs of each; without GPUs on the machine they run on its CPU.")
+    cpus: float = Field(1, gt=0, description="CPU cores that each asks for.")
+    memory_gib: float | None = Field(None, gt=0, description="Host memory that each asks for, in GiB.")
+    node_selector: dict[str, str] = Field({}, description="Labels of the nodes it may run on.")
+    tolerations: list[dict[str, Any]] = Field([], description="Taints it tolerates, as in a Pod.")
 
 
 class Cluster(Part):
@@ -308,12 +338,12 @@ class Cluster(Part):
 
 class Schedule(Part):
     queue: str | None = Field(None, description="Kueue LocalQueue.")
-    priority_class: str | None = None
+    priority_class: str | None = Field(None, description="PriorityClass of the Pods.")
     suspend: bool = Field(False, description="true: checkpoint, then stop; false again: go on at the same step.")
 
 
 class Limits(Part):
-    attempts: int = Field(3, ge=1, le=20, description="Tries per stage.")
+    attempts: int = Field(3, ge=1, le=20, description="Tries per stage; interruptions and suspensions do not count.")
     active_deadline_seconds: int | None = Field(None, ge=1, description="Longest time for one attempt of a stage.")
     heartbeat_seconds: int = Field(900, ge=10, description="A stage silent for longer has failed.")
     wait_seconds: int = Field(1800, ge=1, description="Longest wait for an engine or learner within a step.")
@@ -322,27 +352,33 @@ class Limits(Part):
 
 class Spec(Part):
     seed: Seed = Field(1, description="Of the probe, and of everything drawn at random.")
-    model: Model
-    dataset: Dataset
-    storage: Storage = Storage()
-    ppo: PPO = PPO()
-    checkpoint: Checkpoint = Checkpoint()
-    reward: Reward = Reward()
-    probe: Probe = Probe()
-    selection: Selection = Selection()
-    training: Training = Training()
-    arms: list[Arm] = Field([Arm(name="lim")], min_length=1, max_length=20)
-    evaluation: Evaluation = Evaluation()
-    cluster: Cluster = Cluster()
-    schedule: Schedule = Schedule()
-    limits: Limits = Limits()
-    ttl_seconds_after_finished: int | None = Field(None, ge=0)
+    model: Model = Field(description="The base model that every training starts from.")
+    dataset: Dataset = Field(description="The prompts to choose from, with their answers.")
+    storage: Storage = Field(Storage(), description="Where everything that the experiment makes is kept.")
+    ppo: PPO = Field(PPO(), description="The training recipe, the same for the probe and every arm.")
+    checkpoint: Checkpoint = Field(Checkpoint(), description="What an interrupted stage goes on from.")
+    reward: Reward = Field(Reward(), description="How responses are graded, in training and in evaluation.")
+    probe: Probe = Field(Probe(), description="The training on all prompts that measures them.")
+    selection: Selection = Field(Selection(), description="How arms choose their prompts, unless they say otherwise.")
+    training: Training = Field(Training(), description="What all arms' trainings share.")
+    arms: list[Arm] = Field(
+        [Arm(name="lim")], min_length=1, max_length=20, description="The follow-on trainings that are compared."
+    )
+    evaluation: Evaluation = Field(Evaluation(), description="How the base model and the trained models are compared.")
+    cluster: Cluster = Field(Cluster(), description="Image and workers.")
+    schedule: Schedule = Field(Schedule(), description="Queueing and suspension.")
+    limits: Limits = Field(Limits(), description="When to stop trying.")
+    ttl_seconds_after_finished: int | None = Field(
+        None, ge=0, description="Delete the resource this long after its end; what it stored stays. Default: never."
+    )
 
     @model_validator(mode="after")
-    def _check(self) -> Self:
+    def _check(self, info: ValidationInfo) -> Self:
         problems = [*_arm_problems(self), *_batch_problems(self), *_scores_problems(self)]
-        if problems:
-            raise ValueError("\n".join(problems))
+        if isinstance(info.context, list):  # limr.validate goes on, to find what else is wrong
+            info.context.extend(f"spec.{problem}" for problem in problems)
+        else:
+            refuse(problems)
         return self
 
     def strategy_of(self, arm: Arm) -> Strategy:
@@ -352,14 +388,16 @@ class Spec(Part):
 def _arm_problems(spec: Spec) -> list[str]:
     names = [arm.name for arm in spec.arms]
     problems = [
-        f"arms: the name {name!r} stands twice; rename one" for name in {n for n in names if names.count(n) > 1}
+        f"arms: {name!r} stands twice; rename one" for name in dict.fromkeys(n for n in names if names.count(n) > 1)
     ]
     for index, arm in enumerate(spec.arms):
         same_as = arm.size.same_as if arm.size else None
-        if same_as is not None and same_as not in names[:index]:
+        above = [other.name for other in spec.arms[:index] if not other.reuse_probe]
+        if same_as is not None and same_as not in above:
+            known = f", or write one of {', '.join(above)}" if above else ""
             problems.append(
-                f"arms[{index}].size.sameAs: {same_as!r} is no arm above this one; "
-                f"put that arm first or write one of {names[:index] or 'none'}"
+                f"arms[{index}].size.sameAs: {same_as!r} is not the name of an arm above this one that selects prompts "
+                f"(reuseProbe selects none); put that arm first{known}"
             )
     return problems
 
@@ -393,8 +431,9 @@ class Metadata(BaseModel):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     name: ExperimentName
-    namespace: str = "default"
+    namespace: Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)] = "default"
     uid: str = ""
+    generation: int = 0  # counts the changes of the spec; 0 where nobody counts
 
 
 class Experiment(Part):

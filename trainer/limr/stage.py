@@ -97,7 +97,24 @@ class Progress(Document):
     tokens_per_second: float | None = None
     eta_seconds: float | None = None
     checkpoint_step: int | None = None
-    ledger: Ledger = Ledger()
+    ledger: Ledger = Ledger()  # of this attempt so far
+
+
+class Interval(Document):
+    """A mean and its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+class ArmResult(Document):
+    """One line of the results table: the base model or an arm."""
+
+    name: str
+    prompts: int | None = None  # trained on; None for the base model
+    benchmarks: Mapping[str, Interval] = {}  # accuracy, from 0 to 1
+    device_hours: float | None = None
 
 
 class StageResult(Document):
@@ -105,7 +122,8 @@ class StageResult(Document):
     reason: str  # CamelCase, for conditions: Completed, Suspended, EngineLost, BadInput, …
     message: str  # a sentence for a person
     outputs: Mapping[str, Output] = {}
-    ledger: Ledger = Ledger()
+    ledger: Ledger = Ledger()  # of this attempt
+    results: tuple[ArmResult, ...] = ()  # by the Report stage only
 
 
 class Reporter(Protocol):

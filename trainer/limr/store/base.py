@@ -18,6 +18,10 @@ from limr.errors import LimrError
 class StoreError(LimrError):
     """The store cannot be used: unreachable, read-only, full, access denied. Says which URI and what to do."""
 
+    reason = "StoreFailed"
+
+    reason = "StoreUnavailable"
+
 
 class NotFound(StoreError):
     """There is nothing at that path."""
@@ -45,7 +49,11 @@ class Store(Protocol):
         ...
 
     def put(self, path: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None) -> str:
-        """Writes atomically and returns the new version token. Raises Conflict when the condition does not hold."""
+        """Writes atomically and returns the new version token. Raises Conflict when the condition does not hold.
+
+        Over a network a Conflict can also mean that these bytes were written, their answer was lost, and another
+        writer has replaced them since; who must know looks for a mark of its own in what it reads next.
+        """
         ...
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
@@ -56,12 +64,15 @@ class Store(Protocol):
         """Removes `path`; nothing happens when it is not there."""
         ...
 
-    def upload(self, source: Path, path: str) -> None:
-        """Copies a file or a whole folder to `path`, replacing what is there."""
+    def upload(self, source: Path, path: str, *, move: bool = False) -> None:
+        """Copies a file or a whole folder to `path`, replacing what is there.
+
+        With `move` the source is given up: it is gone afterwards, and a local store renames it instead of copying.
+        """
         ...
 
     def download(self, path: str, target: Path) -> None:
-        """Copies the file or the folder at `path` to `target`. Raises NotFound."""
+        """Copies the file or the files of the folder at `path` to `target`, over what is there. Raises NotFound."""
         ...
 
     def local_path(self, path: str) -> Path | None:

@@ -1,0 +1,63 @@
+# Everything a checkout needs: `make demo` and `make test` install it themselves.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.ONESHELL:
+
+CACHE  := $(or $(LIMR_CACHE),$(HOME)/.cache/limr)
+PYTHON := $(or $(PYTHON),python3.11)
+UV_VERSION := 0.13.9
+UV  := $(CACHE)/uv-$(UV_VERSION)/bin/uv
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+
+.PHONY: install demo test unit integration chaos lint bench lock clean
+
+install: $(INSTALLED)
+
+$(UV):
+	$(PYTHON) -m venv $(CACHE)/uv-$(UV_VERSION) || { echo "make: $(PYTHON) with its venv module is needed (Debian: apt install python3.11-venv)" >&2; exit 1; }
+	$(CACHE)/uv-$(UV_VERSION)/bin/pip install --quiet uv==$(UV_VERSION)
+
+# Packages come from uv's cache as hard links, so a second checkout installs in seconds.
+$(INSTALLED): $(UV) requirements/cpu.txt pyproject.toml
+	$(UV) venv --quiet --clear --python $(PYTHON) .venv
+	$(UV) pip sync --quiet --python $(BIN)/python --require-hashes requirements/cpu.txt
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch $@
+
+demo: $(INSTALLED)
+	$(BIN)/limr run examples/arithmetic/experiment.yaml --workdir runs
+
+test: lint
+	$(BIN)/pytest tests
+
+unit: $(INSTALLED)
+	$(BIN)/pytest tests/unit
+
+integration: $(INSTALLED)
+	$(BIN)/pytest tests/integration
+
+# Kills drivers, learners and engines at random moments, many times.
+chaos: $(INSTALLED)
+	$(BIN)/pytest tests/integration/test_chaos.py --rounds 30
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks
+
+# Resolves the newest allowed versions; run it on purpose, then run the tests.
+lock: $(UV)
+	for set in cpu:trainer-cpu gpu:trainer-gpu; do
+	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	    --override requirements/overrides.txt --extra $${set#*:} --extra operator --group dev \
+	    pyproject.toml --output-file requirements/$${set%:*}.txt
+	done
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,73 @@
+"""All learners of a stage, as the training loop sees them. They move together: if one is lost, the attempt is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from limr.actors import Actor, call_all, wait
+from limr.devices import learner_options
+from limr.learner.types import LearnerSettings, Measured, StepBatch
+from limr.rollout.group import Fingerprint
+from limr.spec import Role
+
+# Mean absolute difference of log-probabilities, learner to engine, that rounding explains.
+TOLERANCE = {"float32": 2e-4, "bfloat16": 0.1}
+
+
+class LearnerGroup:
+    """`role.replicas` ranks of actor, critic and reference."""
+
+    def __init__(self, role: Role, settings: LearnerSettings, wait_seconds: float) -> None:
+        self._wait = wait_seconds
+        self._tolerance = TOLERANCE[settings.dtype]
+        self._learners = [
+            Actor(f"learner {rank}", "limr.learner.learner:Learner", [settings, rank, role.replicas], options)
+            for rank, options in enumerate([learner_options(role)] * role.replicas)
+        ]
+
+    def start(self) -> None:
+        """Joins the ranks into one process group and loads the models."""
+        first = self._learners[0]
+        self._call("start", wait(first, first.call("free_address"), self._wait))
+
+    def measure(self, batch: StepBatch) -> Measured:
+        """Fixes the step's experience. Per-response arrays come back in the batch's order."""
+        parts: list[Measured] = self._call("measure", ray.put(batch))
+        order = np.argsort(np.concatenate([part.indices for part in parts]))
+        return Measured(
+            indices=np.arange(len(order)),
+            ratio_mean=np.concatenate([part.ratio_mean for part in parts])[order],
+            ratio_max=np.concatenate([part.ratio_max for part in parts])[order],
+            metrics=parts[0].metrics,
+        )
+
+    def update(self) -> dict[str, float]:
+        metrics: dict[str, float] = self._call("update")[0]
+        return metrics
+
+    def publish(self, version: int, text: list[int]) -> tuple[ray.ObjectRef, Fingerprint]:
+        """The policy's weights for `EngineGroup.sync`, and what the learner says about `text` with them."""
+        bundles = [learner.call("weights", version) for learner in self._learners]
+        answers: list[NDArray[np.float32]] = self._call("fingerprint", text)
+        return bundles[0], Fingerprint(text, answers[0], self._tolerance)
+
+    def save(self, folder: Path) -> None:
+        self._call("save", folder)
+
+    def restore(self, folder: Path) -> None:
+        self._call("restore", folder)
+
+    def export(self, folder: Path) -> None:
+        self._call("export", folder)
+
+    def close(self) -> None:
+        for learner in self._learners:
+            learner.kill()
+
+    def _call(self, method: str, *arguments: Any) -> list[Any]:
+        return call_all(self._learners, method, *arguments, deadline_seconds=self._wait)

@@ -1,0 +1,273 @@
+"""One learner: a rank of the actor, the critic and the frozen reference, in a process of its own.
+
+A step is two calls. `measure` takes the step's responses and fixes what must not move while the weights do: old
+log-probabilities, reference log-probabilities, values, advantages. `update` then makes the step's optimizer updates.
+All ranks must make the same calls together: ZeRO gathers and reduces inside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from numpy.typing import NDArray
+
+from limr.learner import advantages
+from limr.learner.batch import Division, MicroBatch, Minibatch
+from limr.learner.layout import lay_out
+from limr.learner.models import Critic, Policy, load_backbone, load_language_model
+from limr.learner.process_group import free_address, join
+from limr.learner.types import LearnerSettings, Measured, StepBatch
+from limr.learner.zero import ZeroSettings, frozen, sharded_loading, trained, whole_parameters
+from limr.model_files import local_model
+from limr.ppo.grpo import kl_loss
+from limr.ppo.losses import aggregate, importance_weights, policy_loss, value_loss
+from limr.ppo.metrics import (
+    Tally,
+    experience_metrics,
+    experience_tally,
+    merge,
+    policy_metrics,
+    policy_tally,
+    sampler_metrics,
+    sampler_tally,
+    value_metrics,
+    value_tally,
+)
+from limr.ppo.schedule import learning_rate_factor
+from limr.spec import Algorithm
+from limr.tensors import WeightBundle, to_bytes
+
+STATE_TAG = "state"
+
+
+class Learner:
+    def __init__(self, settings: LearnerSettings, rank: int, ranks: int) -> None:
+        self._settings = settings
+        self._ppo = settings.ppo
+        self._rank, self._ranks = rank, ranks
+        self._minibatches: list[Minibatch] = []
+        self._updates_done = 0
+
+    def free_address(self) -> tuple[str, int]:
+        return free_address()
+
+    def start(self, address: tuple[str, int]) -> None:
+        """Meets the other ranks at `address` and loads the models."""
+        self._device = join(self._rank, self._ranks, address, self._settings.deadline_seconds)
+        if self._device.type == "cpu":
+            torch.set_flush_denormal(True)  # denormals in Adam's state make CPU steps many times slower
+        self._division = Division(
+            size=self._ppo.train_batch_size,
+            micro_size=self._ppo.micro_batch_size,
+            packed=self._ppo.packing,
+            seed=self._settings.seed,
+            rank=self._rank,
+            ranks=self._ranks,
+            device=self._device,
+        )
+        self._build()
+
+    def _build(self) -> None:
+        settings, ppo = self._settings, self._ppo
+        zero = ZeroSettings(ppo.zero_stage, settings.dtype, ppo.offload_optimizer)
+        source = (local_model(settings.model, settings.endpoint), settings.revision, settings.dtype)
+        config = zero.config(ppo, ppo.actor_learning_rate)
+        loading = sharded_loading(config)  # must outlive the loading below
+        lm = load_language_model(*source)
+        if ppo.gradient_checkpointing:
+            lm.gradient_checkpointing_enable()
+        self._actor = trained(Policy(lm), config)
+        self._reference = frozen(Policy(load_language_model(*source)), zero.config(ppo, None), self._device)
+        self._critic = None
+        if ppo.algorithm is Algorithm.PPO:
+            backbone = load_backbone(*source)
+            if ppo.gradient_checkpointing:
+                backbone.gradient_checkpointing_enable()
+            self._critic = trained(Critic(backbone, settings.seed), zero.config(ppo, ppo.critic_learning_rate))
+        del loading
+
+    # The two halves of a step
+
+    def measure(self, batch: StepBatch) -> Measured:
+        """Fixes the step's experience on this rank."""
+        self._minibatches = self._division.minibatches(batch)
+        for engine in self._engines():
+            engine.eval()
+        with torch.no_grad():
+            for micro in self._micro_batches():
+                micro.old_logprobs, _ = self._logprobs(self._actor, micro)
+                micro.reference_logprobs, _ = self._logprobs(self._reference, micro)
+                if self._critic is not None:
+                    micro.values = self._critic(micro.layout)
+        advantages.assign(self._ppo, batch, list(self._micro_batches()))
+        low, high = self._ppo.importance_clip or (0.0, float("inf"))
+        tallies = [
+            sampler_tally(micro.old_logprobs, micro.rollout_logprobs, low, high) for micro in self._micro_batches()
+        ]
+        indices, means, maxima = zip(*map(_ratios, self._micro_batches()), strict=True)
+        return Measured(
+            indices=np.concatenate(indices),
+            ratio_mean=np.concatenate(means),
+            ratio_max=np.concatenate(maxima),
+            metrics=sampler_metrics(_over_ranks(tallies)),
+        )
+
+    def update(self) -> dict[str, float]:
+        """Makes the step's optimizer updates. Returns metrics over all ranks' response tokens."""
+        for engine in self._engines():
+            engine.train()
+        tallies = _Tallies([], [], [])
+        for _ in range(self._ppo.update_epochs):
+            for minibatch in self._minibatches:
+                self._updates_done += 1
+                self._set_learning_rates()
+                self._update_actor(minibatch, tallies)
+                if self._critic is not None:
+                    self._update_critic(minibatch, tallies)
+        self._minibatches = []
+        result = experience_metrics(_over_ranks(tallies.experience)) | policy_metrics(_over_ranks(tallies.policy))
+        if tallies.value:
+            result |= value_metrics(_over_ranks(tallies.value))
+        result["actor_grad_norm"] = float(self._actor.get_global_grad_norm() or 0.0)
+        result["actor_learning_rate"] = self._actor.optimizer.param_groups[0]["lr"]
+        return result
+
+    def _update_actor(self, minibatch: Minibatch, tallies: _Tallies) -> None:
+        ppo = self._ppo
+        for micro, last in _with_last(minibatch.micro_batches):
+            logprobs, entropy = self._logprobs(self._actor, micro, with_entropy=True)
+            assert entropy is not None
+            loss, ratio, clipped = policy_loss(
+                logprobs, micro.old_logprobs, micro.advantages, ppo.clip_low, ppo.clip_high, ppo.dual_clip
+            )
+            tallies.policy.append(policy_tally(loss.detach(), ratio, clipped))
+            tallies.experience.append(experience_tally(micro.old_logprobs - micro.reference_logprobs, entropy))
+            if ppo.importance_clip is not None and ppo.compat != "paper":
+                loss = loss * importance_weights(micro.old_logprobs, micro.rollout_logprobs, *ppo.importance_clip)
+            if ppo.algorithm is Algorithm.GRPO:
+                loss = loss + kl_loss(logprobs, micro.reference_logprobs, ppo.kl_coefficient)
+            self._backward(self._actor, loss, minibatch, last)
+        self._actor.step()
+
+    def _update_critic(self, minibatch: Minibatch, tallies: _Tallies) -> None:
+        assert self._critic is not None
+        for micro, last in _with_last(minibatch.micro_batches):
+            values = self._critic(micro.layout)
+            loss = value_loss(values, micro.values, micro.returns, self._ppo.value_clip)
+            tallies.value.append(value_tally(loss.detach(), micro.values, micro.returns))
+            self._backward(self._critic, loss, minibatch, last)
+        self._critic.step()
+
+    def _backward(self, engine: Any, loss: torch.Tensor, minibatch: Minibatch, last: bool) -> None:
+        """Accumulates the gradient of the mean over the update's tokens, however they are spread over ranks."""
+        if self._ppo.compat == "paper":
+            objective = aggregate(loss, 0, mean_per_microbatch=True) / len(minibatch.micro_batches)
+        else:
+            objective = aggregate(loss, minibatch.total_tokens) * self._ranks  # DeepSpeed averages over ranks
+        engine.set_gradient_accumulation_boundary(last)
+        engine.backward(objective)
+
+    def _set_learning_rates(self) -> None:
+        ppo = self._ppo
+        factor = learning_rate_factor(
+            self._updates_done, self._settings.total_updates, ppo.warmup_updates, ppo.min_learning_rate_ratio
+        )
+        rates = (ppo.actor_learning_rate, ppo.critic_learning_rate)
+        for engine, rate in zip(self._engines(), rates, strict=False):
+            for group in engine.optimizer.param_groups:
+                group["lr"] = rate * factor
+
+    def _logprobs(
+        self, module: Any, micro: MicroBatch, with_entropy: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        # The paper's code sampled at a temperature but took log-probabilities at 1.
+        temperature = 1.0 if self._ppo.compat == "paper" else self._ppo.temperature
+        result: tuple[torch.Tensor, torch.Tensor | None] = module(micro.layout, micro.tokens, temperature, with_entropy)
+        return result
+
+    def _micro_batches(self) -> Iterator[MicroBatch]:
+        return (micro for minibatch in self._minibatches for micro in minibatch.micro_batches)
+
+    def _engines(self) -> list[Any]:
+        return [self._actor] if self._critic is None else [self._actor, self._critic]
+
+    # Weights for the engines
+
+    def weights(self, version: int) -> WeightBundle | None:
+        """The policy's weights, on rank 0; None on the others, which only help to gather."""
+        dtype = getattr(torch, self._settings.dtype)
+        tensors = []
+        # vLLM keeps a stale output head, with a warning only, when a tied lm_head.weight is left out.
+        for name, tensor in whole_parameters(self._actor.module.lm, tied_too=True):
+            if self._rank == 0:
+                tensors.append(to_bytes(name, tensor.to(dtype)))
+        return WeightBundle(version, tensors) if self._rank == 0 else None
+
+    def fingerprint(self, tokens: list[int]) -> NDArray[np.float32]:
+        """Log-probabilities of `tokens[1:]`, each given the ones before it, at temperature 1. [len(tokens) − 1]."""
+        text = torch.tensor(tokens)
+        layout = lay_out([text], torch.tensor([len(text) - 1]), packed=False, device=self._device)
+        self._actor.eval()
+        with torch.no_grad():
+            logprobs, _ = self._actor(layout, text[1:].to(self._device), 1.0, False)
+        answer: NDArray[np.float32] = logprobs.float().cpu().numpy()
+        return answer
+
+    # Checkpoints. Every random draw is made from (seed, step), so weights, optimizer state and counts are all there is.
+
+    def save(self, folder: Path) -> None:
+        """Writes this rank's files of the training state below `folder`."""
+        for name, engine in zip(("actor", "critic"), self._engines(), strict=False):
+            state = {"updates_done": self._updates_done}
+            engine.save_checkpoint(str(folder / name), tag=STATE_TAG, client_state=state, save_latest=False)
+
+    def restore(self, folder: Path) -> None:
+        """Goes on exactly where `save` left off."""
+        for name, engine in zip(("actor", "critic"), self._engines(), strict=False):
+            loaded, state = engine.load_checkpoint(str(folder / name), tag=STATE_TAG)
+            if loaded is None:
+                raise FileNotFoundError(f"{folder / name} holds no training state for rank {self._rank}")
+            self._updates_done = state["updates_done"]
+
+    def export(self, folder: Path) -> None:
+        """Writes the policy in Hugging Face form (rank 0; the others help to gather)."""
+        dtype = getattr(torch, self._settings.dtype)
+        weights = {}
+        for name, tensor in whole_parameters(self._actor.module.lm, tied_too=False):
+            if self._rank == 0:
+                weights[name] = tensor.to(dtype).cpu().clone()
+        if self._rank == 0:
+            self._actor.module.lm.save_pretrained(folder, state_dict=weights)
+
+
+@dataclass(frozen=True)
+class _Tallies:
+    experience: list[Tally]
+    policy: list[Tally]
+    value: list[Tally]
+
+
+def _over_ranks(tallies: list[Tally]) -> Tally:
+    tally = merge(tallies)
+    dist.all_reduce(tally.sums)
+    dist.all_reduce(tally.maxima, op=dist.ReduceOp.MAX)
+    return tally
+
+
+def _ratios(micro: MicroBatch) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+    """(index, mean, maximum) of the learner/sampler probability ratio over each response's tokens."""
+    ratio = (micro.old_logprobs - micro.rollout_logprobs).double().exp()
+    mean = torch.segment_reduce(ratio, "mean", lengths=micro.lengths)
+    highest = torch.segment_reduce(ratio, "max", lengths=micro.lengths)
+    return micro.indices.numpy(), mean.float().cpu().numpy(), highest.float().cpu().numpy()
+
+
+def _with_last(micro_batches: list[MicroBatch]) -> Iterator[tuple[MicroBatch, bool]]:
+    for position, micro in enumerate(micro_batches, start=1):
+        yield micro, position == len(micro_batches)

@@ -1,0 +1,228 @@
+"""Probe and training: the loop, readable top to bottom.
+
+A step samples responses, grades them, fixes the experience, updates the weights, brings the engines to them and
+records what happened. Every random draw is a function of (seed, step): after a kill at any moment the run goes on
+from its last checkpoint and ends with the same bytes. What is left out on purpose: sampling ahead of training
+(asynchronous rollouts), which would make runs faster on large clusters and no longer repeatable.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+from limr import devices
+from limr.actors import connect
+from limr.dataset import Prompt
+from limr.evaluate import Questions, ask, load_questions
+from limr.learner.group import LearnerGroup
+from limr.learner.types import LearnerSettings
+from limr.model_files import FINGERPRINT_FILE
+from limr.records import Sampled, step_batch, step_metrics, text_table, trajectory_table
+from limr.reward.pool import Grader
+from limr.reward.verdict import GradeRequest
+from limr.rollout.group import EngineGroup
+from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
+from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult
+from limr.stopwatch import Pace, Stopwatch
+from limr.store.base import Store
+from limr.store.journal import Journal
+from limr.workload import Workload, load_workload
+
+FINGERPRINT_TOKENS = 64
+
+
+def run_stage(stage_input: StageInput, store: Store, reporter: Reporter) -> StageResult:
+    """Runs a Probe or Training stage from its last checkpoint to its end, or to where it was asked to stop.
+
+    Raises LimrError for what a person must mend, ActorLost and StoreError for what another attempt may survive.
+    """
+    workload = load_workload(stage_input)
+    keep = stage_input.experiment.spec.checkpoint.keep
+    with ExitStack() as resources:
+        journal = resources.enter_context(Journal.open(store, stage_input.stage.name, stage_input.attempt, keep=keep))
+        if journal.manifest.finished:  # by an attempt that was cut off before it could say so
+            return _finished(journal, Ledger())
+        connect()
+        return Trainer(stage_input, journal, reporter, workload, resources).run()
+
+
+class Trainer:
+    """One attempt of a stage, with engines, learners and grader that `resources` closes."""
+
+    def __init__(
+        self, stage_input: StageInput, journal: Journal, reporter: Reporter, workload: Workload, resources: ExitStack
+    ) -> None:
+        self._spec = spec = stage_input.experiment.spec
+        self._attempt = stage_input.attempt
+        self._journal, self._reporter, self._work = journal, reporter, workload
+        self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-")))
+        self._grader = resources.enter_context(Grader(spec.reward))
+        # Engines and learners load their libraries and models side by side.
+        self._engine_settings = engine_settings(spec, spec.ppo.max_response_tokens)
+        self._engines = EngineGroup(spec.cluster.rollout, self._engine_settings, spec.limits.wait_seconds)
+        resources.callback(self._engines.close)
+        self._learners = LearnerGroup(spec.cluster.learner, self._learner_settings(), spec.limits.wait_seconds)
+        resources.callback(self._learners.close)
+        self._questions: list[Questions] = []
+        if spec.evaluation.every_steps is not None:
+            self._questions = load_questions(spec, workload.tokenizer)
+        self._devices = devices.device_count(spec.cluster, devices.cluster_has_gpus())
+        self._charged_until = time.monotonic()
+        self._total = Ledger()  # of the stage, up to where it stands
+        self._spent = Ledger()  # of this attempt, with what it does a second time
+
+    def run(self) -> StageResult:
+        steps = self._work.steps
+        self._pace = Pace(0, steps)
+        self._report(0, "starting engines and learners")
+        self._learners.start()
+        done = self._restore()
+        self._sync(done)
+        self._pace = Pace(done, steps)
+        for step in range(done + 1, steps + 1):
+            metrics = self._step(step)
+            stop = step < steps and self._reporter.stop_requested()
+            if stop or step == steps or step % self._spec.checkpoint.every_steps == 0:
+                self._checkpoint(step)
+            self._report(step, "training", metrics)
+            if stop:
+                message = f"stopped after step {step} of {steps}"
+                return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._spent)
+        self._publish()
+        return _finished(self._journal, self._spent)
+
+    # A step
+
+    def _step(self, step: int) -> dict[str, float]:
+        work, clock = self._work, Stopwatch()
+        with clock("generation"):
+            indices = work.sampler.indices(step)
+            rollouts = self._sample([work.tokens[index] for index in indices], step)
+        with clock("grading"):
+            samples = self._spec.ppo.samples_per_prompt
+            requests = _grade_requests(rollouts, [work.prompts[index] for index in indices.repeat(samples)])
+            grades = self._grader.grade(requests)
+            sampled = Sampled(step, work.sampler.epoch(step), indices, samples, rollouts, grades)
+        with clock("logprobs"):
+            measured = self._learners.measure(step_batch(sampled, work.tokens))
+        with clock("training"):
+            metrics = measured.metrics | self._learners.update()
+        with clock("sync"):
+            self._sync(step)
+        metrics |= step_metrics(sampled) | self._evaluate(step)
+        self._charge(sampled)
+        with clock("writing"):
+            metrics |= {"rollouts": self._total.rollouts, "response_tokens": self._total.response_tokens}
+            metrics |= {"tokens_per_second": len(rollouts.tokens) / clock.total()}
+            table = trajectory_table(sampled, measured, work.prompts, self._attempt)
+            texts = text_table(sampled, work.prompts) if self._spec.storage.texts else None
+            self._journal.add_step(step, sampled.epoch, table, metrics | clock.seconds(), texts)
+        return metrics
+
+    def _sample(self, prompts: list[list[int]], step: int) -> Rollouts:
+        ppo = self._spec.ppo
+        settings = SamplingSettings(ppo.samples_per_prompt, ppo.temperature, ppo.top_p, ppo.max_response_tokens)
+        seeds = [sample_seed(self._work.seed, step, position) for position in range(len(prompts))]
+        return self._engines.generate(prompts, seeds, settings)
+
+    def _sync(self, version: int) -> None:
+        text = self._work.fingerprint_text(min(FINGERPRINT_TOKENS, self._engine_settings.max_model_len - 1))
+        weights, self._fingerprint = self._learners.publish(version, text)
+        self._engines.sync(weights, self._fingerprint)
+
+    def _evaluate(self, step: int) -> dict[str, float]:
+        every = self._spec.evaluation.every_steps
+        if every is None or step % every:
+            return {}
+        return {
+            f"eval_{questions.benchmark.name}": ask(questions, self._engines, self._grader, self._spec.seed).accuracy
+            for questions in self._questions
+        }
+
+    # What stays of it
+
+    def _restore(self) -> int:
+        """The number of steps done before, with learners and ledger as they were after them."""
+        folder = self._scratch / "restored"
+        checkpoint = self._journal.restore(folder)
+        if checkpoint is None:
+            return 0
+        self._learners.restore(folder)
+        self._total = checkpoint.ledger
+        return checkpoint.step
+
+    def _checkpoint(self, step: int) -> None:
+        folder = self._scratch / f"step-{step}"
+        self._learners.save(folder)
+        self._journal.commit(step, folder, self._total)
+
+    def _publish(self) -> None:
+        """Writes the trained model and ends the stage's history."""
+        folder = self._scratch / "model"
+        self._learners.export(folder)
+        self._work.tokenizer.save_pretrained(folder)
+        (folder / FINGERPRINT_FILE).write_text(self._fingerprint.to_json())
+        self._journal.finish({"model": self._journal.publish("model", folder)}, self._total)
+
+    def _charge(self, sampled: Sampled) -> None:
+        now = time.monotonic()
+        prompt_tokens = sum(len(self._work.tokens[index]) for index in sampled.prompt_of_response())
+        cost = Ledger(
+            rollouts=len(sampled.grades),
+            prompt_tokens=prompt_tokens,
+            response_tokens=len(sampled.rollouts.tokens),
+            device_seconds=self._devices * (now - self._charged_until),
+        )
+        self._charged_until = now
+        self._total += cost
+        self._spent += cost
+
+    def _report(self, step: int, message: str, metrics: dict[str, float] | None = None) -> None:
+        metrics = metrics or {}
+        checkpoints = self._journal.manifest.checkpoints
+        self._reporter.progress(
+            Progress(
+                updated_at=time.time(),
+                step=step,
+                steps=self._work.steps,
+                message=message,
+                reward_mean=metrics.get("reward_mean"),
+                tokens_per_second=metrics.get("tokens_per_second"),
+                eta_seconds=self._pace.eta(step),
+                checkpoint_step=checkpoints[-1].step if checkpoints else None,
+                ledger=self._spent,
+            )
+        )
+
+    def _learner_settings(self) -> LearnerSettings:
+        spec = self._spec
+        return LearnerSettings(
+            model=spec.model.uri,
+            revision=spec.model.revision,
+            endpoint=spec.storage.endpoint,
+            dtype=spec.model.dtype,
+            ppo=spec.ppo,
+            seed=self._work.seed,
+            total_updates=self._work.steps * spec.ppo.updates_per_step,
+            deadline_seconds=spec.limits.wait_seconds,
+        )
+
+
+def _finished(journal: Journal, spent: Ledger) -> StageResult:
+    return StageResult(
+        outcome=Outcome.SUCCEEDED,
+        reason="Completed",
+        message=f"{journal.manifest.last_step} steps",
+        outputs={**journal.manifest.outputs, "manifest": journal.output},
+        ledger=spent,
+    )
+
+
+def _grade_requests(rollouts: Rollouts, prompts: list[Prompt]) -> list[GradeRequest]:
+    return [
+        GradeRequest(text, prompt.answer, bool(truncated))
+        for text, prompt, truncated in zip(rollouts.texts, prompts, rollouts.truncated, strict=True)
+    ]
