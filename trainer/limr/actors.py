@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -26,12 +27,14 @@ class ActorLost(LimrError):
 
 def connect() -> None:
     """Joins the Ray cluster at RAY_ADDRESS; without one, starts one of its own for this process."""
+    on_terminate = signal.getsignal(signal.SIGTERM)
     ray.init(
         ignore_reinit_error=True,
         include_dashboard=False if not os.environ.get("RAY_ADDRESS") else None,
         log_to_driver=True,
         logging_level=logging.WARNING,
     )
+    signal.signal(signal.SIGTERM, on_terminate)  # Ray's own handler would abort the process, without a checkpoint
 
 
 class _Host:

@@ -15,7 +15,6 @@ from limr.ppo.layouts import pack, pad, predictors
 class Layout:
     ids: Tensor  # int64, [b, longest] padded or [1, all tokens] packed
     positions: Tensor  # int64, as ids
-    attention_mask: Tensor | None  # None when packed: restarting positions keep sequences apart
     rows: Tensor  # int64 [n], where in ids' shape the n response tokens are predicted
     columns: Tensor  # int64 [n]
 
@@ -26,6 +25,6 @@ def lay_out(texts: Sequence[Tensor], response_lengths: Tensor, packed: bool, dev
     rows, columns = predictors(lengths, response_lengths, packed)
     if packed:
         ids, positions = pack(texts)
-        return Layout(ids.to(device), positions.to(device), None, rows.to(device), columns.to(device))
-    ids, positions, mask = pad(texts)
-    return Layout(ids.to(device), positions.to(device), mask.to(device), rows.to(device), columns.to(device))
+    else:
+        ids, positions, _ = pad(texts)
+    return Layout(ids.to(device), positions.to(device), rows.to(device), columns.to(device))

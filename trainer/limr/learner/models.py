@@ -55,12 +55,9 @@ class Critic(nn.Module):
 
 def _hidden_states(backbone: nn.Module, layout: Layout) -> torch.Tensor:
     """Last hidden states [N, width] at the positions that predict a response token."""
-    output = backbone(
-        input_ids=layout.ids,
-        position_ids=layout.positions,
-        attention_mask=layout.attention_mask,
-        use_cache=False,
-    )
+    # No attention mask: nothing looks to the right, where padding is, and packed sequences are kept apart by positions
+    # that start again (which transformers heeds only without a mask and without a cache).
+    output = backbone(input_ids=layout.ids, position_ids=layout.positions, use_cache=False)
     hidden: torch.Tensor = output.last_hidden_state[layout.rows, layout.columns]
     return hidden
 
