@@ -27,7 +27,7 @@ $(INSTALLED): $(UV) requirements/cpu.txt pyproject.toml
 	touch $@
 
 demo: $(INSTALLED)
-	$(BIN)/limr run examples/arithmetic/experiment.yaml --workdir runs
+	$(BIN)/limr run examples/arithmetic/experiment.yaml
 
 test: lint
 	$(BIN)/pytest tests
@@ -40,7 +40,7 @@ integration: $(INSTALLED)
 
 # Kills drivers, learners and engines at random moments, many times.
 chaos: $(INSTALLED)
-	$(BIN)/pytest tests/integration/test_chaos.py --rounds 30
+	$(BIN)/pytest tests/integration/test_chaos.py --kills 30
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

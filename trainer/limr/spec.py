@@ -59,7 +59,7 @@ class Model(Part):
     uri: NonEmpty = Field(description="Hub id (Qwen/Qwen2.5-Math-7B), s3://…, or a directory in Hugging Face form.")
     revision: str | None = Field(None, description="Commit or tag of a hub model.")
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Precision of weights in every process.")
-    prompt: PromptFormat = Field(PromptFormat(), description="How a question becomes text; see PromptFormat.")
+    prompt: PromptFormat = Field(PromptFormat(), description="How a question becomes the text that it continues.")
 
 
 class Dataset(Part):
@@ -299,6 +299,8 @@ class Evaluation(Part):
         names = [benchmark.name for benchmark in self.benchmarks]
         if len(set(names)) != len(names):
             problems.append("two benchmarks have the same name; rename one")
+        if "average" in names:
+            problems.append("the report has a column 'average' of its own; rename the benchmark")
         if self.every_steps and not self.benchmarks:
             problems.append("everySteps has no benchmarks to evaluate; add benchmarks or remove it")
         refuse(problems)
@@ -385,12 +387,17 @@ class Spec(Part):
         return arm.selection or self.selection
 
 
+RESERVED_NAMES = ("base", "probe")  # lines of the report that are no arms
+
+
 def _arm_problems(spec: Spec) -> list[str]:
     names = [arm.name for arm in spec.arms]
     problems = [
         f"arms: {name!r} stands twice; rename one" for name in dict.fromkeys(n for n in names if names.count(n) > 1)
     ]
     for index, arm in enumerate(spec.arms):
+        if arm.name in RESERVED_NAMES:
+            problems.append(f"arms[{index}].name: the report has a line {arm.name!r} of its own; rename the arm")
         same_as = arm.size.same_as if arm.size else None
         above = [other.name for other in spec.arms[:index] if not other.reuse_probe]
         if same_as is not None and same_as not in above:
