@@ -1,0 +1,50 @@
+"""Every name in the store, in one place. Paths are relative to the folder of their stage unless they say otherwise."""
+
+from __future__ import annotations
+
+import re
+
+from limr.spec import Experiment
+
+MANIFEST = "manifest.json"
+SCORES = "scores.parquet"
+SUBSET = "subset.parquet"
+RESULTS = "results.json"
+REPORT = "index.html"
+
+_ATTEMPT = re.compile(r"(?:checkpoints/)?attempt-(\d+)/")
+
+
+def experiment_root(experiment: Experiment) -> str:
+    """URI of the experiment's folder: <storage.uri>/<namespace>/<name>-<first 8 of the uid>, without uid the name."""
+    metadata = experiment.metadata
+    name = f"{metadata.name}-{metadata.uid[:8]}" if metadata.uid else metadata.name
+    return f"{experiment.spec.storage.uri.rstrip('/')}/{metadata.namespace}/{name}"
+
+
+def in_stage(stage: str, path: str) -> str:
+    """The path from the experiment's folder."""
+    return f"{stage}/{path}"
+
+
+def trajectories(attempt: int, epoch: int, step: int) -> str:
+    return f"attempt-{attempt}/trajectories/epoch={epoch:04d}/step={step:06d}.parquet"
+
+
+def texts(attempt: int, epoch: int, step: int) -> str:
+    return f"attempt-{attempt}/texts/epoch={epoch:04d}/step={step:06d}.parquet"
+
+
+def checkpoint(attempt: int, step: int) -> str:
+    return f"checkpoints/attempt-{attempt}/step={step:06d}"
+
+
+def product(attempt: int, name: str) -> str:
+    """Folder of something the stage made, such as the trained model in Hugging Face form."""
+    return f"attempt-{attempt}/{name}"
+
+
+def attempt_of(path: str) -> int | None:
+    """The attempt that wrote `path`, if only one attempt may write there."""
+    match = _ATTEMPT.match(path)
+    return int(match[1]) if match else None
