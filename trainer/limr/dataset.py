@@ -30,8 +30,11 @@ class Dataset:
 
 
 def prompt_id(text: str) -> str:
-    """16 hex digits that stay the same across files: SHA-256 of the text in NFC with runs of white space folded."""
-    normalised = " ".join(unicodedata.normalize("NFC", text).split())
+    """16 hex digits that stay the same across files: SHA-256 of the text in NFC, without white space at its ends.
+
+    Inner white space counts, as in the paper's code: its data has two prompts that differ in nothing else.
+    """
+    normalised = unicodedata.normalize("NFC", text).strip()
     return hashlib.sha256(normalised.encode("utf-8", "surrogatepass")).hexdigest()[:16]
 
 
@@ -51,6 +54,8 @@ def parse(data: bytes, name: str, prompt_field: str, answer_field: str) -> Datas
         text, answer = str(record[prompt_field]), str(record[answer_field])
         prompt = Prompt(prompt_id(text), text, answer, row)
         first = prompts.setdefault(prompt.prompt_id, prompt)
+        if not answer.strip():
+            warnings.append(f"{name}: row {row}: field {answer_field!r} is empty, so no response can be correct")
         if first is not prompt:
             same = "the same answer" if first.answer == answer else f"another answer ({answer!r}, not {first.answer!r})"
             warnings.append(f"{name}: row {row} repeats the prompt of row {first.row} with {same}; the first counts")
@@ -67,12 +72,12 @@ def parse(data: bytes, name: str, prompt_field: str, answer_field: str) -> Datas
 
 
 def question_field(data: bytes, name: str) -> str:
-    """"question" if the first row of a benchmark has it, else "prompt"."""
+    """ "question" if the first row of a benchmark has it, else "prompt"."""
     _, first = next(_records(data, name), (0, None))
     return "question" if isinstance(first, dict) and "question" in first else "prompt"
 
 
-def _records(data: bytes, name: str) -> Iterator[tuple[int, object]]:
+def _records(data: bytes, name: str) -> Iterator[tuple[int, Any]]:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -104,7 +109,7 @@ def _row_problem(record: object, prompt_field: str, answer_field: str) -> str | 
             return f"field {field!r} is missing (it has: {', '.join(map(str, record)) or 'nothing'})"
         if not isinstance(value, (str, int, float)) or isinstance(value, bool):
             return f"field {field!r} is {type(value).__name__}; write text or a number"
-        if not str(value).strip():
+        if field == prompt_field and not str(value).strip():
             return f"field {field!r} is empty"
         if "\0" in str(value):
             return f"field {field!r} holds a NUL byte; remove it"

@@ -1,0 +1,35 @@
+"""Prompt ids for prompts that are given as texts; on request each text is kept, once, to be written out again."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from limr import dataset
+
+_prompt_id = lru_cache(maxsize=4096)(dataset.prompt_id)  # samples of one prompt follow each other
+
+
+class Texts:
+    def __init__(self, keep: bool) -> None:
+        self._keep = keep
+        self.by_id: dict[str, str] = {}
+
+    def prompt_id(self, text: str) -> str:
+        """`text` must have no problem."""
+        identity = _prompt_id(text)
+        if self._keep:
+            self.by_id.setdefault(identity, text)
+        return identity
+
+
+def problem(text: str) -> str | None:
+    """Why `text` can be no prompt, and what to do; None when it can."""
+    if not text.strip():
+        return "is empty; write the prompt or remove the row"
+    if "\0" in text:
+        return "holds a NUL byte; remove it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair, which is no text; mend the escape"
+    return None
