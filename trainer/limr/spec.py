@@ -116,7 +116,9 @@ class PPO(Part):
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are scaled down to this global norm.")
     warmup_updates: int = Field(10, ge=0, description="Optimizer updates of linear warm-up; cosine decay follows.")
     min_learning_rate_ratio: Fraction = Field(0.1, description="Where the cosine ends, as a share of the rate.")
-    kl_estimator: Literal["k1", "k2", "k3"] = Field("k1", description="Estimator of KL(policy, reference) in the reward; in grpo's loss it is always k3.")
+    kl_estimator: Literal["k1", "k2", "k3"] = Field(
+        "k1", description="Estimator of KL(policy, reference) in the reward; in grpo's loss it is always k3."
+    )
     kl_coefficient: float = Field(0.01, ge=0, description="β of the KL penalty in the token reward.")
     clip_low: float = Field(0.2, gt=0, lt=1, description="ε below 1 of the ratio clip.")
     clip_high: float = Field(0.2, gt=0, description="ε above 1; larger than clipLow is 'clip-higher'.")

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from limr import devices
@@ -70,6 +71,7 @@ class Trainer:
         if spec.evaluation.every_steps is not None:
             self._questions = load_questions(spec, workload.tokenizer)
         self._devices = devices.device_count(spec.cluster, devices.cluster_has_gpus())
+        self._metrics: dict[str, float] = {}  # of the last step
         self._charged_until = time.monotonic()
         self._total = Ledger()  # of the stage, up to where it stands
         self._spent = Ledger()  # of this attempt, with what it does a second time
@@ -83,11 +85,11 @@ class Trainer:
         self._sync(done)
         self._pace = Pace(done, steps)
         for step in range(done + 1, steps + 1):
-            metrics = self._step(step)
+            self._metrics = self._step(step)
             stop = step < steps and self._reporter.stop_requested()
             if stop or step == steps or step % self._spec.checkpoint.every_steps == 0:
                 self._checkpoint(step)
-            self._report(step, "training", metrics)
+            self._report(step, "done")
             if stop:
                 message = f"stopped after step {step} of {steps}"
                 return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._spent)
@@ -98,29 +100,36 @@ class Trainer:
 
     def _step(self, step: int) -> dict[str, float]:
         work, clock = self._work, Stopwatch()
-        with clock("generation"):
+        with self._part("generation", step, clock):
             indices = work.sampler.indices(step)
             rollouts = self._sample([work.tokens[index] for index in indices], step)
-        with clock("grading"):
+        with self._part("grading", step, clock):
             samples = self._spec.ppo.samples_per_prompt
             requests = _grade_requests(rollouts, [work.prompts[index] for index in indices.repeat(samples)])
             grades = self._grader.grade(requests)
             sampled = Sampled(step, work.sampler.epoch(step), indices, samples, rollouts, grades)
-        with clock("logprobs"):
+        with self._part("logprobs", step, clock):
             measured = self._learners.measure(step_batch(sampled, work.tokens))
-        with clock("training"):
+        with self._part("training", step, clock):
             metrics = measured.metrics | self._learners.update()
-        with clock("sync"):
+        with self._part("sync", step, clock):
             self._sync(step)
         metrics |= step_metrics(sampled) | self._evaluate(step)
         self._charge(sampled)
-        with clock("writing"):
+        with self._part("writing", step, clock):
             metrics |= {"rollouts": self._total.rollouts, "response_tokens": self._total.response_tokens}
             metrics |= {"tokens_per_second": len(rollouts.tokens) / clock.total()}
             table = trajectory_table(sampled, measured, work.prompts, self._attempt)
             texts = text_table(sampled, work.prompts) if self._spec.storage.texts else None
             self._journal.add_step(step, sampled.epoch, table, metrics | clock.seconds(), texts)
         return metrics
+
+    @contextmanager
+    def _part(self, name: str, step: int, clock: Stopwatch) -> Iterator[None]:
+        """Times a part of the step, and tells that it began: with large models the next sign of life is minutes away."""
+        self._report(step - 1, name)
+        with clock(name):
+            yield
 
     def _sample(self, prompts: list[list[int]], step: int) -> Rollouts:
         ppo = self._spec.ppo
@@ -180,8 +189,7 @@ class Trainer:
         self._total += cost
         self._spent += cost
 
-    def _report(self, step: int, message: str, metrics: dict[str, float] | None = None) -> None:
-        metrics = metrics or {}
+    def _report(self, step: int, message: str) -> None:
         checkpoints = self._journal.manifest.checkpoints
         self._reporter.progress(
             Progress(
@@ -189,8 +197,8 @@ class Trainer:
                 step=step,
                 steps=self._work.steps,
                 message=message,
-                reward_mean=metrics.get("reward_mean"),
-                tokens_per_second=metrics.get("tokens_per_second"),
+                reward_mean=self._metrics.get("reward_mean"),
+                tokens_per_second=self._metrics.get("tokens_per_second"),
                 eta_seconds=self._pace.eta(step),
                 checkpoint_step=checkpoints[-1].step if checkpoints else None,
                 ledger=self._spent,

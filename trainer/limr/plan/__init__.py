@@ -1,0 +1,36 @@
+"""What should exist next, from the spec and what was seen: pure, so the same for `limr run` and for the operator.
+
+    plan(experiment, status, observations, now, root=...) -> Plan
+
+The caller observes, plans, stores the status, then makes the world look like the plan, and does so again whenever
+something changed or `wake_at` has come. Nothing else is remembered anywhere.
+"""
+
+from limr.plan.decide import Plan, plan, renewed
+from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
+from limr.plan.immutable import immutable_changes
+from limr.plan.observation import Died, Finished, Observation, Running, Waiting
+from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus, Status
+
+__all__ = [
+    "ACTIVE",
+    "MAX_ATTEMPTS",
+    "Child",
+    "Condition",
+    "Died",
+    "Finished",
+    "Observation",
+    "Phase",
+    "Plan",
+    "Running",
+    "Stage",
+    "StageState",
+    "StageStatus",
+    "Status",
+    "Waiting",
+    "child_name",
+    "graph",
+    "immutable_changes",
+    "plan",
+    "renewed",
+]

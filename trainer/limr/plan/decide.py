@@ -1,0 +1,206 @@
+"""The decision: which children should exist, which should go, and what the status then says.
+
+Level-triggered: it follows from the spec, the last status and what is there now, never from events. The same input
+gives the same plan, and planning again from the status it returned changes nothing. The caller keeps three promises:
+it stores the status before it acts, it observes every child it ever made that still exists, and it makes a child under
+its deterministic name, so that making it twice makes it once. (Only a child that was made and removed before anyone saw
+it is made again under the same number.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from limr.plan.graph import ENGINE_KINDS, Child, Stage, graph
+from limr.plan.observation import Finished, Observation, Running, Waiting
+from limr.plan.phase import conditions, phase_of
+from limr.plan.settle import ask_to_stop, changed, next_check, settle, start
+from limr.plan.status import ACTIVE, StageState, StageStatus, Status
+from limr.spec import Experiment
+from limr.stage import ArmResult, Outcome, StageInput
+
+Observations = Mapping[Child, Observation]
+
+
+@dataclass(frozen=True)
+class Plan:
+    children: tuple[StageInput, ...]  # each should exist: make those that do not
+    stops: frozenset[Child]  # ask these to checkpoint and end
+    deletions: frozenset[Child]  # remove these
+    status: Status
+    wake_at: datetime | None  # plan again then, even if nothing happens
+
+
+def plan(
+    experiment: Experiment,
+    status: Status,
+    observations: Observations,
+    now: datetime,
+    *,
+    root: str,
+    slots: int | None = None,
+) -> Plan:
+    """What should be, given what is.
+
+    `root` is the URI of the experiment's folder in the store; at most `slots` stages run at once (None: all that may).
+    """
+    turn = _Turn(experiment, status, observations, now)
+    turn.settle()
+    turn.stop()
+    turn.block()
+    turn.start(slots)
+    return Plan(
+        children=tuple(turn.children(root)),
+        stops=turn.stops(),
+        deletions=turn.deletions(),
+        status=turn.status(),
+        wake_at=turn.wake_at(),
+    )
+
+
+def renewed(status: Status) -> Status:
+    """The status with fresh tries for every unfinished stage, also failed ones: a person asked to go on."""
+    fresh = {
+        name: changed(stage, state=StageState.PENDING, charged_attempts=0, retry_at=None)
+        for name, stage in status.stages.items()
+        if stage.state in (StageState.FAILED, StageState.BLOCKED, StageState.PENDING)
+    }
+    return status.model_copy(update={"stages": {**status.stages, **fresh}})
+
+
+class _Turn:
+    """One planning, step by step. `stages` moves from what the last status says to what the next one will."""
+
+    def __init__(self, experiment: Experiment, status: Status, observations: Observations, now: datetime) -> None:
+        self._experiment = experiment
+        self._limits = experiment.spec.limits
+        self._suspend = experiment.spec.schedule.suspend
+        self._before = status
+        self._seen = observations
+        self._now = now
+        self._order = graph(experiment)
+        self._broke = False  # whether limits.deviceHours are spent
+        self._stages = {
+            node.name: status.stages.get(node.name) or StageStatus(kind=node.ref.kind) for node in self._order
+        }
+
+    def settle(self) -> None:
+        """What was seen of each stage's child."""
+        for name, stage in self._stages.items():
+            current = self._adopted(name, stage)
+            seen = self._seen.get(Child(name, current.attempt))
+            self._stages[name] = settle(current, seen, self._limits, self._now)
+        budget = self._limits.device_hours
+        self._broke = budget is not None and device_hours(self._stages) >= budget
+
+    def _adopted(self, name: str, stage: StageStatus) -> StageStatus:
+        """An attempt that the status does not know of was made before the status was lost: it counts."""
+        latest = max((child.attempt for child in self._seen if child.stage == name), default=0)
+        if latest > stage.attempt and stage.state in (StageState.PENDING, StageState.BLOCKED):
+            return start(stage, latest)
+        return stage
+
+    def stop(self) -> None:
+        for name, stage in self._stages.items():
+            if self._suspend:
+                self._stages[name] = ask_to_stop(stage, "Suspended", "suspended on request", self._limits, self._now)
+            elif self._broke and stage.kind in ENGINE_KINDS:
+                message = f"limits.deviceHours = {self._limits.device_hours:g} are spent"
+                self._stages[name] = ask_to_stop(stage, "BudgetSpent", message, self._limits, self._now)
+
+    def block(self) -> None:
+        for node in self._order:
+            stage = self._stages[node.name]
+            failed = [name for name in node.needs if self._state(name) in (StageState.FAILED, StageState.BLOCKED)]
+            if failed and stage.state in (StageState.PENDING, StageState.BLOCKED):
+                message = f"it needs {', '.join(failed)}"
+                stage = changed(stage, state=StageState.BLOCKED, reason="NeedsFailedStage", message=message)
+            elif stage.state is StageState.BLOCKED:
+                stage = changed(stage, state=StageState.PENDING, reason="", message="")
+            self._stages[node.name] = stage
+
+    def start(self, slots: int | None) -> None:
+        """Begins what may begin, in the graph's order. A stage waits until nothing is left of its earlier attempts."""
+        busy = {name for name, stage in self._stages.items() if stage.state in ACTIVE}
+        busy |= {child.stage for child, seen in self._seen.items() if isinstance(seen, Waiting | Running)}
+        for node in self._order:
+            if slots is not None and len(busy) >= slots:
+                return
+            if node.name not in busy and self._may_start(node):
+                stage = self._stages[node.name]
+                self._stages[node.name] = start(stage, stage.attempt + 1)
+                busy.add(node.name)
+
+    def _may_start(self, node: Stage) -> bool:
+        stage = self._stages[node.name]
+        return (
+            not self._suspend
+            and not (self._broke and stage.kind in ENGINE_KINDS)
+            and stage.state is StageState.PENDING
+            and (stage.retry_at is None or stage.retry_at <= self._now)
+            and all(self._state(name) is StageState.SUCCEEDED for name in node.needs)
+        )
+
+    def children(self, root: str) -> Iterator[StageInput]:
+        for node in self._order:
+            stage = self._stages[node.name]
+            if _wanted(stage):
+                yield StageInput(
+                    experiment=self._experiment,
+                    stage=node.ref,
+                    attempt=stage.attempt,
+                    root=root,
+                    inputs={name: self._stages[name].outputs for name in node.needs},
+                )
+
+    def stops(self) -> frozenset[Child]:
+        stopping = (item for item in self._stages.items() if item[1].state is StageState.STOPPING)
+        return frozenset(Child(name, stage.attempt) for name, stage in stopping)
+
+    def deletions(self) -> frozenset[Child]:
+        """What is there and not wanted: of a stage that ended or is no more, or an attempt before the current one."""
+        wanted = {Child(name, stage.attempt) for name, stage in self._stages.items() if _wanted(stage)}
+        there = {child for child, seen in self._seen.items() if isinstance(seen, Waiting | Running)}
+        return frozenset(there - wanted)
+
+    def status(self) -> Status:
+        generation = self._experiment.metadata.generation
+        phase = phase_of(self._order, self._stages, self._suspend, self._broke)
+        return Status(
+            phase=phase,
+            observed_generation=generation,
+            conditions=conditions(
+                phase, self._stages, self._before.conditions, generation, self._limits, self._broke, self._now
+            ),
+            stages=self._stages,
+            device_hours=device_hours(self._stages),
+            results=self._results(),
+        )
+
+    def _results(self) -> tuple[ArmResult, ...]:
+        report = self._order[-1].name
+        seen = self._seen.get(Child(report, self._stages[report].attempt))
+        if isinstance(seen, Finished) and seen.result.outcome is Outcome.SUCCEEDED:
+            return seen.result.results
+        return self._before.results
+
+    def wake_at(self) -> datetime | None:
+        times = (at for stage in self._stages.values() for at in next_check(stage, self._limits))
+        return min((at for at in times if at > self._now), default=None)
+
+    def _state(self, name: str) -> StageState:
+        return self._stages[name].state
+
+
+def device_hours(stages: Mapping[str, StageStatus]) -> float:
+    ended = sum(stage.ledger.device_seconds for stage in stages.values())
+    running = sum(
+        stage.progress.ledger.device_seconds for stage in stages.values() if stage.progress and stage.state in ACTIVE
+    )
+    return (ended + running) / 3600
+
+
+def _wanted(stage: StageStatus) -> bool:
+    return stage.state in ACTIVE and stage.state is not StageState.TERMINATING

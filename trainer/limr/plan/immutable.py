@@ -1,0 +1,43 @@
+"""Which changes of a spec would make what has been done already part of another experiment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from limr.spec import Experiment
+
+# May change between two runs; everything else decides what the results are and is fixed once the experiment started.
+MUTABLE = (
+    "cluster",
+    "schedule",
+    "limits",
+    "ttlSecondsAfterFinished",
+    "checkpoint",
+    "storage.endpoint",
+    "storage.credentialsSecret",
+    "storage.serviceAccountName",
+    "reward.workers",
+)
+
+
+def immutable_changes(started: Experiment, wanted: Experiment) -> list[str]:
+    """Paths of the fields that differ and may not, as a person writes them: spec.ppo.promptsPerStep."""
+    before, after = (experiment.model_dump(mode="json", by_alias=True)["spec"] for experiment in (started, wanted))
+    changes = _differences(before, after, "")
+    return [f"spec.{path}" for path in changes if not any(_within(path, free) for free in MUTABLE)]
+
+
+def _differences(before: Any, after: Any, path: str) -> list[str]:
+    if before == after:
+        return []
+    if not isinstance(before, dict) or not isinstance(after, dict):
+        return [path]
+    return [
+        change
+        for key in sorted(before.keys() | after.keys())
+        for change in _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+    ]
+
+
+def _within(path: str, part: str) -> bool:
+    return path == part or path.startswith(part + ".")

@@ -1,0 +1,135 @@
+"""The experiment's phase and conditions, each with what a person can do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Literal, NamedTuple
+
+from limr.plan.graph import ENGINE_KINDS, Stage
+from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus
+from limr.spec import Limits
+
+REMEDIES = {
+    "BadInput": "correct it and run the failed stage afresh",
+    "DeadlineExceeded": "raise limits.activeDeadlineSeconds or make the stage smaller, then run it afresh",
+    "HeartbeatLost": "read the stage's log for where it hung, then run it afresh",
+    "StoreUnavailable": "make the store reachable and writable, then run the failed stage afresh",
+}
+USUAL_REMEDY = "read the stage's log, mend the cause and run the failed stage afresh"
+
+
+class _Word(NamedTuple):
+    holds: bool
+    reason: str
+    message: str
+
+
+def phase_of(order: tuple[Stage, ...], stages: Mapping[str, StageStatus], suspend: bool, broke: bool) -> Phase:
+    states = {stage.state for stage in stages.values()}
+    if states == {StageState.SUCCEEDED}:
+        return Phase.COMPLETE
+    active = bool(states & ACTIVE)
+    if not active and not _startable(order, stages, broke):
+        return Phase.FAILED
+    if suspend:
+        return Phase.SUSPENDING if active else Phase.SUSPENDED
+    begun = any(stage.attempt for stage in stages.values())
+    return Phase.RUNNING if begun else Phase.PENDING
+
+
+def conditions(
+    phase: Phase,
+    stages: Mapping[str, StageStatus],
+    before: tuple[Condition, ...],
+    generation: int,
+    limits: Limits,
+    broke: bool,
+    now: datetime,
+) -> tuple[Condition, ...]:
+    """Accepted, Progressing, Suspended, Complete, Failed; the time of one moves only when its status does."""
+    words = {
+        "Accepted": _Word(True, "Valid", "the spec is valid"),
+        "Progressing": _progressing(phase, stages),
+        "Suspended": _suspended(phase),
+        "Complete": _complete(phase, stages),
+        "Failed": _failed(phase, stages, limits, broke),
+    }
+    old = {condition.type: condition for condition in before}
+    return tuple(_condition(kind, word, old.get(kind), generation, now) for kind, word in words.items())
+
+
+def _startable(order: tuple[Stage, ...], stages: Mapping[str, StageStatus], broke: bool) -> bool:
+    """Whether any stage may still begin, now or later."""
+    stuck: set[str] = set()
+    for node in order:
+        stage = stages[node.name]
+        unaffordable = broke and stage.kind in ENGINE_KINDS and stage.state is StageState.PENDING
+        if unaffordable or stage.state is StageState.FAILED or stuck.intersection(node.needs):
+            stuck.add(node.name)
+    return any(stage.state is StageState.PENDING and name not in stuck for name, stage in stages.items())
+
+
+def _progressing(phase: Phase, stages: Mapping[str, StageStatus]) -> _Word:
+    active = [f"{name} (attempt {stage.attempt})" for name, stage in stages.items() if stage.state in ACTIVE]
+    waiting = [
+        f"{name} after {stage.reason}: {stage.message}"
+        for name, stage in stages.items()
+        if stage.state is StageState.PENDING and stage.retry_at
+    ]
+    if active:
+        return _Word(True, "StagesRunning", f"running: {', '.join(active)}")
+    if phase is Phase.RUNNING and waiting:
+        return _Word(True, "WaitingToRetry", f"will be tried again: {'; '.join(waiting)}")
+    if phase in (Phase.RUNNING, Phase.PENDING):
+        return _Word(True, "Starting", "the next stage is about to begin")
+    return _Word(False, phase.value, "nothing is running")
+
+
+def _suspended(phase: Phase) -> _Word:
+    if phase is Phase.SUSPENDED:
+        return _Word(True, "Suspended", "nothing is running; set schedule.suspend to false to go on at the same step")
+    if phase is Phase.SUSPENDING:
+        return _Word(False, "Suspending", "running stages are writing their checkpoints")
+    return _Word(False, "NotSuspended", "schedule.suspend is false")
+
+
+def _complete(phase: Phase, stages: Mapping[str, StageStatus]) -> _Word:
+    if phase is Phase.COMPLETE:
+        return _Word(True, "AllStagesSucceeded", f"all {len(stages)} stages succeeded; see the report")
+    done = sum(stage.state is StageState.SUCCEEDED for stage in stages.values())
+    return _Word(False, "NotFinished", f"{done} of {len(stages)} stages have succeeded")
+
+
+def _failed(phase: Phase, stages: Mapping[str, StageStatus], limits: Limits, broke: bool) -> _Word:
+    if phase is not Phase.FAILED:
+        return _Word(False, "NotFailed", "no stage has failed for good")
+    failed = [_sentence(name, stage) for name, stage in stages.items() if stage.state is StageState.FAILED]
+    if broke:
+        unfinished = [name for name, stage in stages.items() if stage.state is StageState.PENDING]
+        if unfinished:
+            failed.append(
+                f"limits.deviceHours = {limits.device_hours:g} are spent before {', '.join(unfinished)}; "
+                "raise limits.deviceHours to go on from the last checkpoint"
+            )
+    reason = "StageFailed" if any(s.state is StageState.FAILED for s in stages.values()) else "BudgetSpent"
+    return _Word(True, reason, "\n".join(failed))
+
+
+def _sentence(name: str, stage: StageStatus) -> str:
+    tries = "1 attempt" if stage.charged_attempts == 1 else f"{stage.charged_attempts} attempts"
+    remedy = REMEDIES.get(stage.reason, USUAL_REMEDY)
+    return f"{name} failed after {tries} ({stage.reason}): {stage.message}; {remedy}"
+
+
+def _condition(kind: str, word: _Word, before: Condition | None, generation: int, now: datetime) -> Condition:
+    status: Literal["True", "False"] = "True" if word.holds else "False"
+    since = before.last_transition_time if before and before.status == status else now
+    return Condition(
+        type=kind,
+        status=status,
+        reason=word.reason,
+        message=word.message,
+        last_transition_time=since,
+        observed_generation=generation,
+    )

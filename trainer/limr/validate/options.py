@@ -1,0 +1,16 @@
+"""What the commands that read an experiment's file have in common."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+file_argument = click.argument("file", type=click.Path(path_type=Path))
+set_option = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="Change a field, for example spec.ppo.promptsPerStep=32 or spec.arms[0].seeds=[1,2]. Can be repeated.",
+)
