@@ -49,7 +49,8 @@ lint: $(INSTALLED)
 	$(BIN)/lint-imports
 
 bench: $(INSTALLED)
-	$(BIN)/python -m benchmarks
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/bench.txt
+	for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 # Resolves the newest allowed versions; run it on purpose, then run the tests.
 lock: $(UV)

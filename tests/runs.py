@@ -1,0 +1,108 @@
+"""A small experiment that the integration tests run whole, by `limr run` in a folder of its own."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+from engines import ARITHMETIC, MODEL
+
+from limr.model_files import local_model
+from limr.store import open_store
+from limr.store.base import Store
+from limr.store.manifest import Manifest, read_manifest
+from limr.store.trajectories import iter_steps
+
+STAGES = ("probe", "train-rest-s1")
+RUN_SECONDS = 900
+
+EXPERIMENT: dict[str, Any] = {
+    "apiVersion": "limr.dev/v1alpha1",
+    "kind": "LIMRExperiment",
+    "metadata": {"name": "small"},
+    "spec": {
+        "model": {"uri": str(MODEL), "dtype": "float32"},
+        "dataset": {"uri": str(ARITHMETIC / "dataset.jsonl")},
+        "ppo": {
+            "promptsPerStep": 64,
+            "samplesPerPrompt": 4,
+            "trainBatchSize": 128,
+            "microBatchSize": 64,
+            "temperature": 1.0,
+            "maxPromptTokens": 16,
+            "maxResponseTokens": 12,
+            "actorLearningRate": 1.0e-4,
+            "criticLearningRate": 1.0e-3,
+            "zeroStage": 1,
+            "packing": False,
+            "gradientCheckpointing": False,
+        },
+        "checkpoint": {"everySteps": 3},
+        "probe": {"epochs": 2},
+        "arms": [{"name": "rest", "selection": {"strategy": "random"}, "size": {"count": 64}, "steps": 4}],
+        "evaluation": {
+            "benchmarks": [{"name": "sums", "uri": str(ARITHMETIC / "benchmark.jsonl"), "limit": 40}],
+            "everySteps": 4,
+        },
+        "limits": {"attempts": 20},
+    },
+}
+
+
+class Run:
+    """`limr run`, to be killed, run again and looked at. `storage` replaces the spec's, for S3."""
+
+    def __init__(self, folder: Path, storage: dict[str, Any] | None = None) -> None:
+        self.folder = folder
+        folder.mkdir()
+        experiment = copy.deepcopy(EXPERIMENT)
+        experiment["spec"]["storage"] = storage or {}
+        (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
+        self.storage = {"uri": str(folder / "runs"), **(storage or {})}
+
+    def start(self) -> subprocess.Popen[bytes]:
+        log = (self.folder / "log").open("ab")
+        command = [sys.executable, "-m", "limr", "run", "experiment.yaml"]
+        return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
+
+    def finish(self, process: subprocess.Popen[bytes]) -> None:
+        code = process.wait(RUN_SECONDS)
+        assert code == 0, (self.folder / "log").read_text()
+
+    def attempts(self) -> dict[str, int]:
+        status = json.loads(next(self.folder.rglob("status.json")).read_text())
+        return {name: stage["attempt"] for name, stage in status["stages"].items()}
+
+    def store(self) -> Store:
+        return open_store(f"{self.storage['uri']}/default/small", self.storage.get("endpoint"))
+
+    def manifest(self, stage: str) -> Manifest:
+        return read_manifest(self.store(), stage)
+
+    def weights(self) -> list[bytes]:
+        """Of each trained model, as stored."""
+        models = [self.manifest(stage).outputs["model"] for stage in STAGES]
+        folders = [local_model(model.uri, self.storage.get("endpoint"), model.digest) for model in models]
+        return [(Path(folder) / "model.safetensors").read_bytes() for folder in folders]
+
+    def rows(self) -> list[pa.Table]:
+        """All trajectory rows that the manifests name, without the one column that may differ: the attempt."""
+        return [
+            pa.concat_tables(iter_steps(self.store(), stage, self.manifest(stage), verify=True))
+            .drop_columns(["attempt"])
+            .unify_dictionaries()
+            for stage in STAGES
+        ]
+
+    def assert_equals(self, other: Run) -> None:
+        """The same bytes of weights and the same rows, each exactly once."""
+        assert self.weights() == other.weights()
+        for got, want in zip(self.rows(), other.rows(), strict=True):
+            assert got.equals(want)
+            assert got.group_by(["step", "prompt_id", "sample"]).aggregate([]).num_rows == got.num_rows
