@@ -100,7 +100,7 @@ def test_numbers_and_grades_are_rewards(capfd: pytest.CaptureFixture[str]) -> No
         ("exit", Verdict.ERROR, "exit status 3"),
         ("leave", Verdict.ERROR, "exit status 1"),
         ("leave quietly", Verdict.ERROR, "exit status 0"),
-        ("crash", Verdict.ERROR, "SIGSEGV"),
+        ("crash", Verdict.ERROR, "signal 11"),
         ("allocate", Verdict.ERROR, "out of memory"),
         ("hoard", Verdict.ERROR, "out of memory"),
         ("loop", Verdict.TIMEOUT, "processor time"),

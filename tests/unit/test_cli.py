@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,7 @@ def test_help_names_every_command() -> None:
 
 
 def test_version() -> None:
-    assert limr("version").stdout == "limr 0.1.0\n"
+    assert limr("version").stdout == f"limr {metadata.version('limr')}\n"
 
 
 def test_a_valid_file(experiment: Path) -> None:

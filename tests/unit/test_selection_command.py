@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -152,3 +154,9 @@ def test_a_weak_run_is_told_so(tmp_path: Path) -> None:
     result = call("--trajectories", path, "--out", tmp_path / "out")
     assert "warning: 9 of the 10 selected prompts (90.0%) were never solved" in result.stdout
     assert "warning: the average accuracy is 0.14, below one half" in result.stdout
+
+
+def test_the_command_needs_no_engine() -> None:
+    heavy = "{'torch', 'ray', 'vllm', 'transformers', 'math_verify', 'boto3'}"
+    code = f"import sys, limr.selection.command, limr.selection.stage; sys.exit(bool({heavy} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False, timeout=120).returncode == 0

@@ -126,7 +126,7 @@ class Trainer:
 
     @contextmanager
     def _part(self, name: str, step: int, clock: Stopwatch) -> Iterator[None]:
-        """Times a part of the step, and tells that it began: with large models the next sign of life is minutes away."""
+        """Times a part of the step and tells that it began: with large models the next sign of life is minutes away."""
         self._report(step - 1, name)
         with clock(name):
             yield

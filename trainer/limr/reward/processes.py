@@ -207,4 +207,4 @@ class ProcessPool:
 
 
 def _describe(status: int) -> str:
-    return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+    return f"signal {-status}, {signal.strsignal(-status)}" if status < 0 else f"exit status {status}"
