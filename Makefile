@@ -11,7 +11,7 @@ UV  := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test unit integration chaos lint bench lock clean
+.PHONY: install demo test s3-server unit integration chaos lint bench lock clean
 
 install: $(INSTALLED)
 
@@ -29,13 +29,17 @@ $(INSTALLED): $(UV) requirements/cpu.txt pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/limr run examples/arithmetic/experiment.yaml
 
-test: lint
+test: lint s3-server
 	$(BIN)/pytest tests
+
+# Built from its Go module into the cache at the first use, which takes minutes.
+s3-server: $(INSTALLED)
+	PYTHONPATH=tests $(BIN)/python -m servers.s3_server
 
 unit: $(INSTALLED)
 	$(BIN)/pytest tests/unit
 
-integration: $(INSTALLED)
+integration: $(INSTALLED) s3-server
 	$(BIN)/pytest tests/integration
 
 # Kills drivers, learners and engines at random moments, many times.

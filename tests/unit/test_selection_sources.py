@@ -176,7 +176,7 @@ def test_every_form_gives_the_same_matrix(make: Callable[[Path], Path], tmp_path
     assert found.warnings == ()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(trainings(), st.sampled_from(["jsonl", "parquet"]))
 def test_any_training_survives_its_file(tmp_path: Path, samples: list[Sample], form: str) -> None:
     if form == "jsonl":
