@@ -13,7 +13,7 @@ import ray
 from limr.learner.types import StepBatch
 
 ARITHMETIC = Path(__file__).parents[1] / "examples" / "arithmetic"
-MODEL = Path("/tmp/tiny")
+MODEL = ARITHMETIC / "model"
 
 
 @contextmanager

@@ -18,12 +18,12 @@ from runs import RUN_SECONDS, Run
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(7200)]
 
-KILLS_PER_RUN = 4
+ROLES = ["driver", "stage", "learner", "engine"]
 
 
 def roles(root: psutil.Process) -> dict[str, list[psutil.Process]]:
     """The processes of a run by what they do: driver, stage, learner, engine."""
-    found: dict[str, list[psutil.Process]] = {"driver": [root], "stage": [], "learner": [], "engine": []}
+    found: dict[str, list[psutil.Process]] = {role: [] for role in ROLES} | {"driver": [root]}
     for process in root.children(recursive=True):
         try:
             command, environment = process.cmdline(), process.environ()
@@ -36,11 +36,13 @@ def roles(root: psutil.Process) -> dict[str, list[psutil.Process]]:
     return found
 
 
-def kill_one(process: subprocess.Popen[bytes], role: str, deadline: float) -> bool:
-    """SIGKILLs a process of that role as soon as there is one; False when the run ended before."""
-    while time.monotonic() < deadline and process.poll() is None:
+def kill_one(process: subprocess.Popen[bytes], role: str, delay: float) -> bool:
+    """SIGKILLs a process of that role, `delay` seconds after there is one; False when the run ended before."""
+    seen_at: float | None = None
+    while process.poll() is None:
         victims = roles(psutil.Process(process.pid))[role]
-        if victims:
+        seen_at = seen_at or (time.monotonic() if victims else None)
+        if victims and seen_at is not None and time.monotonic() - seen_at >= delay:
             victims[0].send_signal(signal.SIGKILL)
             return True
         time.sleep(0.1)
@@ -54,18 +56,16 @@ def test_kills_at_random_moments_change_nothing(
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns() % 1_000_000))
     rng = random.Random(seed)
     print(f"CHAOS_SEED={seed}")
-    wanted, killed, round_number = request.config.getoption("--kills"), 0, 0
+    wanted, killed, rounds = request.config.getoption("--kills"), 0, 0
     while killed < wanted:
-        round_number += 1
-        run = Run(tmp_path / f"round-{round_number}")
+        rounds += 1
+        run = Run(tmp_path / f"round-{rounds}")
         process = run.start()
-        victims = rng.sample(["driver", "stage", "learner", "engine"], k=min(KILLS_PER_RUN, wanted - killed))
-        for role in victims:
-            time.sleep(rng.uniform(0, seconds * 0.6))
-            if kill_one(process, role, time.monotonic() + RUN_SECONDS):
+        for role in rng.sample(ROLES, k=min(len(ROLES), wanted - killed)):
+            if kill_one(process, role, delay=rng.uniform(0, seconds / 4)):
                 killed += 1
-                print(f"round {round_number}: killed a {role}")
-            if process.poll() is not None or role == "driver":
+                print(f"round {rounds}: killed a {role}")
+            if role == "driver":
                 process.wait(RUN_SECONDS)
                 process = run.start()
         run.finish(process)

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ pytestmark = pytest.mark.integration
 GOOD = {"response": r"\boxed{5}", "answer": "5"}
 
 
-def run(rows: list[object], *options: str) -> Result:
+def run(rows: Sequence[object], *options: str) -> Result:
     lines = "".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows)
     return CliRunner().invoke(command.grade, ["-", *options], input=lines.encode("utf-8", "surrogatepass"))
 

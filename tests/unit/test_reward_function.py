@@ -47,7 +47,7 @@ def test_numbers_and_grades_are_rewards(returned: object, value: object) -> None
     assert function.call(lambda response, answer, truncated: returned, "", "", False) == value
 
 
-@pytest.mark.parametrize("returned", [None, "1", float("nan"), float("inf"), Grade("maybe", 1.0), 1j])
+@pytest.mark.parametrize("returned", [None, "1", float("nan"), float("inf"), Grade("maybe", 1.0), 1j])  # type: ignore[arg-type]
 def test_nothing_else_is(returned: object) -> None:
     with pytest.raises((TypeError, ValueError)):
         function.call(lambda response, answer, truncated: returned, "", "", False)

@@ -73,6 +73,15 @@ def test_gaps_are_no_zeros() -> None:
     assert matrix.first(2).always_solved[a]
 
 
+def test_a_batch_in_any_order_is_reduced_to_its_cells() -> None:
+    prompt = np.arange(900, dtype=np.int32) % 3
+    rows = Rows(pa.array(["a", "b", "c"]), prompt, np.ones(900, np.int32), np.ones(900))
+    reduced = reduce(rows, 1.0)
+    assert reduced is not None
+    assert len(reduced) == 3
+    assert reduced.epochs[1].correct.tolist() == [300] * 3
+
+
 def test_another_reward_can_mean_solved() -> None:
     rows = Rows(pa.array(["a"]), np.zeros(3, np.int32), np.ones(3, np.int32), np.array([0.9, 0.9, 0.1], np.float32))
     reduced = reduce(rows, solved_reward=0.9)
@@ -103,7 +112,18 @@ def test_numbers_that_are_no_epochs_are_refused() -> None:
 
 names = st.one_of(
     st.integers(0, 2**64 - 1).map(lambda number: f"{number:016x}"),
-    st.sampled_from(["0000000000000000", "ABCDEFABCDEFABCD", "abcdefabcdefabcd", "00 11 22 33 44 5", "é" * 8, "x"]),
+    st.sampled_from(
+        [
+            "0000000000000000",
+            "ABCDEFABCDEFABCD",
+            "abcdefabcdefabcd",
+            "00 11 22 33 44 5",
+            "é" * 8,
+            "x",
+            "0" * 8,
+            "0" * 24,
+        ]
+    ),
     st.text(min_size=1, max_size=16),
 )
 
@@ -119,3 +139,9 @@ def test_the_index_numbers_any_names(calls: list[list[str]]) -> None:
     ordered, numbers = index.ordered()
     assert ordered == sorted(seen, key=str.encode)
     assert [seen[name] for name in ordered] == numbers.tolist()
+
+
+def test_names_that_only_together_look_like_our_ids_stay_apart() -> None:
+    index = PromptIndex()
+    assert index.encode([pa.array(["0" * 8, "0" * 24])]).tolist() == [0, 1]
+    assert index.ordered()[0] == ["0" * 8, "0" * 24]

@@ -162,6 +162,8 @@ def test_ties_go_to_the_smaller_id() -> None:
     assert np.flatnonzero(pick(scores, Rule(count=1))).tolist() == [1]
     assert np.flatnonzero(pick(scores, Rule(count=2))).tolist() == [1, 3]
     assert np.flatnonzero(pick(scores, Rule(threshold=0.6, count=3))).tolist() == [1, 3]
+    many = Scores(np.tile([0.5, 0.7, 0.6], 500), np.ones(1500, np.bool_))
+    assert np.flatnonzero(pick(many, Rule(count=200))).tolist() == list(range(1, 600, 3))
 
 
 def test_code_keeps_the_threshold_and_paper_does_not() -> None:

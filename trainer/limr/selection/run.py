@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,13 +86,7 @@ def select(
     kept = pick.pick(scores, rule)
     pick.check(scores, kept, rule, strategy.name)
 
-    judged = None
-    if isinstance(source, Trajectories):
-        stable = []
-        if pool.matrix is not None:
-            stable = trust.stability(pool.matrix, kept, lambda matrix: pick.pick(score(matrix), rule))
-        rows = _rows(source.matrix, pool, kept)
-        judged = trust.judge(source.matrix, rows, int(scored.sum()), scores.never_solved, stable)
+    judged = _judged(source, pool, scores, kept, lambda matrix: pick.pick(score(matrix), rule))
     summary = {
         **_described(strategy, choice, rule, parameters, seed),
         **counts,
@@ -169,6 +163,17 @@ def _check_scored(counts: Mapping[str, Any], strategy: Strategy) -> None:
             f"{because['no_score']} were seen in too few epochs; take fewer epochs, or the reading 'corrected'"
         )
     raise LimrError(f"{strategy.name} scores no prompt: {', and '.join(reasons)}")
+
+
+def _judged(
+    source: Source | None, pool: _Pool, scores: Scores, kept: Mask, choose: Callable[[AccuracyMatrix], Mask]
+) -> Trust | None:
+    """None without trajectories. `choose` selects from another matrix of the same prompts in the same way."""
+    if not isinstance(source, Trajectories):
+        return None
+    stability = trust.stability(pool.matrix, kept, choose) if pool.matrix is not None else []
+    scored = int((pool.inside & ~np.isnan(scores.values)).sum())
+    return trust.judge(source.matrix, _rows(source.matrix, pool, kept), scored, scores.never_solved, stability)
 
 
 def _rows(matrix: AccuracyMatrix, pool: _Pool, which: Mask) -> NDArray[np.intp]:
