@@ -33,7 +33,8 @@ def main() -> None:
     for name in ("trl", "limr"):  # in processes of their own, one after the other: each has the machine to itself
         command = [sys.executable, __file__, *sys.argv[1:], "--only", name]
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, timeout=1800)
-        rates[name] = json.loads(done.stdout.strip().splitlines()[-1])
+        answer = next(line for line in done.stdout.splitlines() if line.startswith('{"rate"'))  # among Ray's own lines
+        rates[name] = json.loads(answer)
         print(f"{name}: {rates[name]['rate']:.0f} response tokens/s, {rates[name]['seconds']:.3f} s a step")
         for part, seconds in rates[name].get("parts", {}).items():
             print(f"  {part}: {seconds:.3f} s")
@@ -76,9 +77,13 @@ def of_limr(options: argparse.Namespace) -> dict[str, object]:
         }
     )
     longest = max(map(len, prompts)) + options.tokens
-    engines = EngineGroup(Role(), EngineSettings(options.model, None, None, "float32", longest, 512), 900)
+    engines = EngineGroup(
+        Role(replicas=options.processes), EngineSettings(options.model, None, None, "float32", longest, 512), 900
+    )
     learners = LearnerGroup(
-        Role(), LearnerSettings(options.model, None, None, "float32", ppo, 1, options.steps, 900), 900
+        Role(replicas=options.processes),
+        LearnerSettings(options.model, None, None, "float32", ppo, 1, options.steps, 900),
+        900,
     )
     learners.start()
     sampler = PromptSampler(len(prompts), per_step, 1)
@@ -167,6 +172,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--micro-batch", type=int, default=128)
     parser.add_argument("--tokens", type=int, default=16, help="longest response")
     parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="limr's engines, and its learners")
     parser.add_argument("--only", choices=("limr", "trl"), help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -81,6 +81,7 @@ class Trainer:
         self._pace = Pace(0, steps)
         self._report(0, "starting engines and learners")
         self._learners.start()
+        self._grader.wait_ready()  # a reward function that cannot be imported shows here, not after a step
         done = self._restore()
         self._sync(done)
         self._pace = Pace(done, steps)

@@ -83,7 +83,9 @@ class Learner:
         if ppo.gradient_checkpointing:
             lm.gradient_checkpointing_enable()
         self._actor = trained(Policy(lm), config)
-        self._reference = frozen(Policy(load_language_model(*source)), zero.config(ppo, None), self._device)
+        self._reference = None
+        if ppo.kl_coefficient > 0:  # else nothing would look at it, and a third of the memory is spared
+            self._reference = frozen(Policy(load_language_model(*source)), zero.config(ppo, None), self._device)
         self._critic = None
         if ppo.algorithm is Algorithm.PPO:
             backbone = load_backbone(*source)
@@ -102,7 +104,9 @@ class Learner:
         with torch.no_grad():
             for micro in self._micro_batches():
                 micro.old_logprobs, _ = self._logprobs(self._actor, micro)
-                micro.reference_logprobs, _ = self._logprobs(self._reference, micro)
+                micro.reference_logprobs = micro.old_logprobs
+                if self._reference is not None:
+                    micro.reference_logprobs, _ = self._logprobs(self._reference, micro)
                 if self._critic is not None:
                     micro.values = self._critic(micro.layout)
         advantages.assign(self._ppo, batch, list(self._micro_batches()))
@@ -132,6 +136,8 @@ class Learner:
                     self._update_critic(minibatch, tallies)
         self._minibatches = []
         result = experience_metrics(_over_ranks(tallies.experience)) | policy_metrics(_over_ranks(tallies.policy))
+        if self._reference is None:
+            result = {name: value for name, value in result.items() if name not in ("kl", "kl_max")}
         if tallies.value:
             result |= value_metrics(_over_ranks(tallies.value))
         result["actor_grad_norm"] = float(self._actor.get_global_grad_norm() or 0.0)
