@@ -106,7 +106,7 @@ def of_limr(options: argparse.Namespace) -> dict[str, object]:
             engines.sync(*learners.publish(step, prompts[0]))
         times.append(time.perf_counter() - started)
         rates.append(len(rollouts.tokens) / times[-1])
-        parts.append(clock.seconds())
+        parts.append(clock.parts())
     engines.close()
     learners.close()
     medians = {name: statistics.median(part[name] for part in parts[1:]) for name in parts[0]}

@@ -24,9 +24,9 @@ class Stopwatch:
         """Seconds since the watch was made."""
         return time.perf_counter() - self._started
 
-    def seconds(self) -> dict[str, float]:
-        """`seconds_<part>` of every part so far, and `seconds_step`, the total."""
-        return {f"seconds_{part}": value for part, value in self._parts.items()} | {"seconds_step": self.total()}
+    def parts(self) -> dict[str, float]:
+        """`seconds_<part>` of every part that has ended."""
+        return {f"seconds_{part}": value for part, value in self._parts.items()}
 
 
 class Pace:

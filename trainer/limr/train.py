@@ -72,6 +72,8 @@ class Trainer:
             self._questions = load_questions(spec, workload.tokenizer)
         self._devices = devices.device_count(spec.cluster, devices.cluster_has_gpus())
         self._metrics: dict[str, float] = {}  # of the last step
+        # Rows and checkpoint of a step are written when its metrics are complete: the next step reports their seconds.
+        self._writing = Stopwatch()
         self._charged_until = time.monotonic()
         self._total = Ledger()  # of the stage, up to where it stands
         self._spent = Ledger()  # of this attempt, with what it does a second time
@@ -89,7 +91,8 @@ class Trainer:
             self._metrics = self._step(step)
             stop = step < steps and self._reporter.stop_requested()
             if stop or step == steps or step % self._spec.checkpoint.every_steps == 0:
-                self._checkpoint(step)
+                with self._writing("writing"):
+                    self._checkpoint(step)
             self._report(step, "done")
             if stop:
                 message = f"stopped after step {step} of {steps}"
@@ -117,12 +120,14 @@ class Trainer:
             self._sync(step)
         metrics |= step_metrics(sampled) | self._evaluate(step)
         self._charge(sampled)
-        with self._part("writing", step, clock):
+        metrics |= clock.parts() | self._writing.parts() | {"seconds_step": clock.total()}
+        self._writing = Stopwatch()
+        with self._writing("writing"):
             metrics |= {"rollouts": self._total.rollouts, "response_tokens": self._total.response_tokens}
             metrics |= {"tokens_per_second": len(rollouts.tokens) / clock.total()}
             table = trajectory_table(sampled, measured, work.prompts, self._attempt)
             texts = text_table(sampled, work.prompts) if self._spec.storage.texts else None
-            self._journal.add_step(step, sampled.epoch, table, metrics | clock.seconds(), texts)
+            self._journal.add_step(step, sampled.epoch, table, metrics, texts)
         return metrics
 
     @contextmanager
