@@ -110,7 +110,9 @@ def test_numbers_and_grades_are_rewards(capfd: pytest.CaptureFixture[str]) -> No
 )
 def test_a_bad_row_costs_nobody_else(deed: str, verdict: Verdict, detail: str) -> None:
     good, bad = GradeRequest("behave", "5"), GradeRequest(deed, "5")
-    with Grader(reward("obedient", memoryMib=256, timeoutSeconds=0.5)) as grader:
+    # Filling memory takes processor time too, which must not run out first on a slow machine.
+    timeout = 30 if detail == "out of memory" else 0.5
+    with Grader(reward("obedient", memoryMib=256, timeoutSeconds=timeout)) as grader:
         grades = grader.grade([good, good, bad, good, good, good])
         again = grader.grade([good] * 20)
     assert grades[2].verdict is verdict
