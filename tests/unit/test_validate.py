@@ -258,14 +258,14 @@ def test_relative_paths() -> None:
         "training: {steps: 3}",
         "evaluation: {benchmarks: [{name: a, uri: a.jsonl}, {name: b, uri: s3://b/b.jsonl}]}",
     )
-    here, work = Path("/home/me/exp"), Path("/work")
+    here, work = Path("/home/me/exp"), Path("/elsewhere")
     settings = ("spec.model.uri=./model", "spec.dataset.uri=data/d.json", "spec.storage.uri=runs")
     spec = resolved(load(text, settings), here, work).spec
     assert spec.model.uri == "/home/me/exp/model"
     assert spec.dataset.uri == "/home/me/exp/data/d.json"
     assert spec.selection.scores_from == "/home/me/scores.json"
     assert [benchmark.uri for benchmark in spec.evaluation.benchmarks] == ["/home/me/exp/a.jsonl", "s3://b/b.jsonl"]
-    assert spec.storage.uri == "/work/runs"
+    assert spec.storage.uri == "/elsewhere/runs"
     again = resolved(load(text, settings), here, work)
     assert resolved(again, Path("/other"), Path("/other")) == again, "absolute paths stay"
 
