@@ -92,7 +92,8 @@ def _open(file: InputFile) -> _File:
         metadata = pq.read_metadata(source)
         columns = metadata.schema.names
         prompt = _column(columns, file.name, "prompt", "prompt_id")
-        reader = pq.ParquetFile(source, metadata=metadata, read_dictionary=[prompt])
+        # Several threads read row groups of one reader; buffering ahead is not made for that: it may hang.
+        reader = pq.ParquetFile(source, metadata=metadata, read_dictionary=[prompt], pre_buffer=False)
     except FileNotFoundError:
         raise LimrError(f"{file.name}: there is no such file; restore it or correct the path") from None
     except (pa.ArrowInvalid, OSError) as error:
