@@ -179,7 +179,9 @@ class Reward(Part):
     correct: float = Field(1.0, description="Reward of a correct answer.")
     wrong: float = Field(-0.5, description="Reward of a boxed but wrong answer.")
     malformed: float = Field(-1.0, description="Reward of a format error, a timeout or an error of the grader.")
-    timeout_seconds: float = Field(5.0, gt=0, description="A verdict that takes longer is 'timeout'.")
+    timeout_seconds: float = Field(
+        5.0, gt=0, description="A verdict that takes more seconds of processor time is 'timeout'."
+    )
     memory_mib: int = Field(2048, ge=256, description="Memory that one grading process may use.")
     workers: int | None = Field(None, ge=1, description="Grading processes; default: the cores there are.")
 
