@@ -75,6 +75,9 @@ class Storage(Part):
         None,
         description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On a laptop the environment counts.",
     )
+    ca_config_map: str | None = Field(
+        None, description="ConfigMap whose ca.crt signs the endpoint's certificate, instead of the usual authorities."
+    )
     texts: bool = Field(False, description="Also record the responses' texts, beside the trajectories.")
     service_account_name: str | None = Field(None, description="ServiceAccount with a cloud role, instead of a Secret.")
 
@@ -325,19 +328,37 @@ def _paper_benchmark(entry: Any) -> Any:
     return {"topP": 0.95, "maxResponseTokens": 3072, **PAPER_PROTOCOL[entry["name"]], **entry}
 
 
-class Role(Part):
+class Place(Part):
+    """Where a Pod runs and what it asks for. On a laptop none of it counts."""
+
+    cpus: float = Field(1, gt=0, description="CPU cores that each asks for.")
+    memory_gib: float | None = Field(
+        None, gt=0, description="Host memory of each, in GiB, asked for and at most; 40 % of it for Ray's objects."
+    )
+    node_selector: dict[str, str] = Field({}, description="Labels of the nodes it may run on.")
+    tolerations: list[dict[str, Any]] = Field([], max_length=32, description="Taints it tolerates, as in a Pod.")
+    affinity: dict[str, Any] = Field({}, description="Affinity, as in a Pod.")
+    topology_spread: list[dict[str, Any]] = Field(
+        [], max_length=8, description="topologySpreadConstraints, as in a Pod."
+    )
+    pod_template: dict[str, Any] = Field(
+        {},
+        description="Merged over the Pod template by the rules of a strategic merge patch: containers, volumes and "
+        "variables by their name. The main container's name is 'limr'.",
+    )
+
+
+class Role(Place):
     """One kind of Ray worker. On a laptop only `replicas` counts."""
 
-    replicas: int = Field(1, ge=1, le=1024, description="How many processes.")
-    gpus: int = Field(1, ge=0, le=16, description="GPUs of each; without GPUs on the machine they run on its CPU.")
-    cpus: float = Field(1, gt=0, description="CPU cores that each asks for.")
-    memory_gib: float | None = Field(None, gt=0, description="Host memory that each asks for, in GiB.")
-    node_selector: dict[str, str] = Field({}, description="Labels of the nodes it may run on.")
-    tolerations: list[dict[str, Any]] = Field([], description="Taints it tolerates, as in a Pod.")
+    replicas: int = Field(1, ge=1, le=1024, description="How many processes, each in a Pod of its own.")
+    gpus: int = Field(1, ge=0, le=16, description="GPUs of each; 0 on a cluster without GPUs.")
 
 
 class Cluster(Part):
-    image: str | None = Field(None, description="Trainer image, best by digest.")
+    image: str | None = Field(None, description="Trainer image, best by digest; default: the operator's.")
+    image_pull_secrets: list[NonEmpty] = Field([], max_length=8, description="Secrets to pull the image with.")
+    driver: Place = Field(Place(), description="Ray head, with the training loop; also selection and report.")
     learner: Role = Field(Role(), description="DeepSpeed processes: one rank of actor, critic and reference each.")
     rollout: Role = Field(Role(), description="vLLM engines.")
 

@@ -14,6 +14,7 @@ MUTABLE = (
     "ttlSecondsAfterFinished",
     "checkpoint",
     "storage.endpoint",
+    "storage.caConfigMap",
     "storage.credentialsSecret",
     "storage.serviceAccountName",
     "reward.workers",
