@@ -1,12 +1,13 @@
 """The channel of a stage on a cluster: one ConfigMap of its own, which its ServiceAccount may patch and nothing else.
 
-The operator writes `input` and, to suspend, `stop`; the stage writes `progress` and `result`. Every answer to a patch
-is the whole ConfigMap, so patching is all the right that the stage needs.
+The operator writes `input` and, to suspend, `stop`; the stage writes `pod`, where it runs, `progress` and `result`.
+Every answer to a patch is the whole ConfigMap, so patching is all the right that the stage needs.
 """
 
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from limr.channel import Channel
 from limr.errors import LimrError
 from limr.stage import Progress, StageInput, StageResult
 
-INPUT, STOP, PROGRESS, RESULT = "input", "stop", "progress", "result"
+INPUT, STOP, POD, PROGRESS, RESULT = "input", "stop", "pod", "progress", "result"
 
 PATCH_SECONDS = 5.0  # between two looks at `stop`
 REQUEST_SECONDS = 10.0
@@ -41,7 +42,7 @@ class ConfigMapChannel(Channel):
         self._thread = threading.Thread(target=self._bring_progress, daemon=True)
 
     def read_input(self) -> StageInput:
-        data = self._insist({PROGRESS: self.last.to_json()})
+        data = self._insist({POD: socket.gethostname(), PROGRESS: self.last.to_json()})
         if INPUT not in data:
             raise LimrError(f"{self._where}: has no {INPUT!r}; it was not made by the operator: apply the experiment")
         self._thread.start()
@@ -66,6 +67,8 @@ class ConfigMapChannel(Channel):
                 self._patch({PROGRESS: self.last.to_json()})
             except (ApiException, HTTPError) as error:
                 _log.warning("%s: progress was not written: %s", self._where, _words(error))
+                if isinstance(error, ApiException) and error.status in (403, 404):
+                    self.stop()  # the experiment was deleted, or a later attempt has the stage
 
     def _insist(self, data: Mapping[str, str]) -> Mapping[str, str]:
         """Patches until it is answered. Raises LimrError when it is refused, or not answered in time."""

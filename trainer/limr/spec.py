@@ -475,3 +475,10 @@ class Experiment(Part):
     kind: Literal["LIMRExperiment"] = "LIMRExperiment"
     metadata: Metadata
     spec: Spec
+
+    @property
+    def root(self) -> str:
+        """URI of its folder: <storage.uri>/<namespace>/<name>-<first 8 of the uid>; without uid only the name."""
+        metadata = self.metadata
+        name = f"{metadata.name}-{metadata.uid[:8]}" if metadata.uid else metadata.name
+        return f"{self.spec.storage.uri.rstrip('/')}/{metadata.namespace}/{name}"
