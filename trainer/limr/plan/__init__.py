@@ -6,9 +6,10 @@ The caller observes, plans, stores the status, then makes the world look like th
 something changed or `wake_at` has come. Nothing else is remembered anywhere.
 """
 
+from limr.plan.columns import with_columns
 from limr.plan.decide import Plan, plan, renewed
 from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
-from limr.plan.immutable import immutable_changes
+from limr.plan.immutable import fixed_fields, immutable_changes
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus, Status
 
@@ -29,8 +30,10 @@ __all__ = [
     "Status",
     "Waiting",
     "child_name",
+    "fixed_fields",
     "graph",
     "immutable_changes",
     "plan",
     "renewed",
+    "with_columns",
 ]

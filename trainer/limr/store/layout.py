@@ -9,6 +9,7 @@ from limr.spec import Experiment
 MANIFEST = "manifest.json"
 SCORES = "scores.parquet"
 SUBSET = "subset.parquet"
+SUMMARY = "summary.json"
 RESULTS = "results.json"
 REPORT = "index.html"
 
