@@ -42,6 +42,8 @@ MAX_STAGES = 512
 
 
 class StageStatus(Document):
+    """One stage, over all of its attempts."""
+
     kind: StageKind = Field(description="What the stage does.")
     state: StageState = Field(StageState.PENDING, description="Where it stands; docs/resource.md explains each state.")
     attempt: int = Field(0, description="The latest attempt; 0 before the first.")
