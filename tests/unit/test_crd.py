@@ -15,7 +15,7 @@ from wrong_specs import VALID, WRONG_SPECS, WrongSpec
 from limr.cel import Cel
 from limr.crd import definition
 from limr.crd.command import text
-from limr.plan import fixed_fields
+from limr.crd.immutable import fixed_fields
 from limr.spec import PAPER_PROTOCOL, Experiment
 from limr.validate import InvalidSpec, from_manifest, problems
 
@@ -155,8 +155,16 @@ def test_messages_with_values_are_expressions() -> None:
 
 
 def test_fixed_fields_are_those_that_may_not_change() -> None:
-    fixed = set(fixed_fields())
-    assert {"ppo.promptsPerStep", "arms", "storage.uri", "storage.texts", "reward.function", "seed"} <= fixed
+    fixed = set(fixed_fields(at("spec")))
+    assert {
+        "ppo.promptsPerStep",
+        "arms",
+        "selection",
+        "storage.uri",
+        "storage.texts",
+        "reward.function",
+        "seed",
+    } <= fixed
     assert not fixed & {"cluster", "storage.endpoint", "reward.workers", "checkpoint", "limits"}
 
 

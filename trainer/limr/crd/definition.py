@@ -72,7 +72,7 @@ def _schema() -> Schema:
             "spec": spec | {"description": "What to do. Defaults are the LIMR paper's values."},
             "status": status | {"description": "What has been done, as the operator saw it last."},
         },
-        RULES: [rule.to_json() for rule in (*_name_rules(), *immutable_rules())],
+        RULES: [rule.to_json() for rule in (*_name_rules(), *immutable_rules(spec))],
     }
 
 

@@ -9,7 +9,7 @@ something changed or `wake_at` has come. Nothing else is remembered anywhere.
 from limr.plan.columns import with_columns
 from limr.plan.decide import Plan, plan, renewed
 from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
-from limr.plan.immutable import fixed_fields, immutable_changes
+from limr.plan.immutable import immutable_changes, may_change
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus, Status
 
@@ -30,9 +30,9 @@ __all__ = [
     "Status",
     "Waiting",
     "child_name",
-    "fixed_fields",
     "graph",
     "immutable_changes",
+    "may_change",
     "plan",
     "renewed",
     "with_columns",
