@@ -11,7 +11,12 @@ UV  := $(CACHE)/uv-$(UV_VERSION)/bin/uv
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install demo test s3-server unit integration chaos lint bench lock clean
+CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
+# The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
+PROVIDER := node
+
+.PHONY: install demo test s3-server control-plane unit integration chaos lint bench lock clean
+.PHONY: cluster-up cluster-down cluster-status images
 
 install: $(INSTALLED)
 
@@ -29,18 +34,48 @@ $(INSTALLED): $(UV) requirements/cpu.txt pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/limr run examples/arithmetic/experiment.yaml
 
-test: lint s3-server
+test: lint s3-server control-plane
 	$(BIN)/pytest tests
 
 # Built from its Go module into the cache at the first use, which takes minutes.
 s3-server: $(INSTALLED)
 	PYTHONPATH=tests $(BIN)/python -m servers.s3_server
 
+# As above: etcd, and Kubernetes' API server and controllers.
+control-plane: $(INSTALLED)
+	$(CLUSTER).binaries --control-plane
+
 unit: $(INSTALLED)
 	$(BIN)/pytest tests/unit
 
-integration: $(INSTALLED) s3-server
+integration: $(INSTALLED) s3-server control-plane
 	$(BIN)/pytest tests/integration
+
+# docs/development.md says what is in it.
+cluster-up: $(INSTALLED)
+ifeq ($(PROVIDER),kind)
+	tests/cluster/kind.sh up
+else
+	$(CLUSTER) up
+endif
+
+cluster-down: $(INSTALLED)
+ifeq ($(PROVIDER),kind)
+	tests/cluster/kind.sh down
+else
+	$(CLUSTER) down
+endif
+
+cluster-status: $(INSTALLED)
+	$(CLUSTER) status
+
+# Builds this checkout's images and loads them into the cluster, if it runs.
+images: $(INSTALLED)
+ifeq ($(PROVIDER),kind)
+	tests/cluster/kind.sh images
+else
+	$(CLUSTER) images
+endif
 
 # Kills drivers, learners and engines at random moments, many times.
 chaos: $(INSTALLED)
@@ -63,6 +98,11 @@ lock: $(UV)
 	    --override requirements/overrides.txt --extra $${set#*:} --extra operator --group dev \
 	    pyproject.toml --output-file requirements/$${set%:*}.txt
 	done
+	# What the images are made of: the operator's packages, and the tools that install packages.
+	$(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --constraint requirements/cpu.txt --extra operator pyproject.toml --output-file requirements/operator.txt
+	$(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	  --output-file requirements/build.txt - <<< $$'uv==$(UV_VERSION)\nhatchling'
 
 clean:
 	rm -rf .venv runs

@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from limr.plan import Child, Died, Observation, Plan, StageState, Status, plan
 from limr.spec import Experiment
 from limr.stage import StageInput
+from limr import validate
 from limr_operator import acceptance, diagnose, names
 from limr_operator.announce import announce
 from limr_operator.api import Api, NotFound
@@ -43,11 +44,11 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
     if "deletionTimestamp" in metadata:
         return None  # its objects go with it
     before = Status.model_validate(manifest.get("status") or {})
-    problems = spec_problems(manifest)
+    problems = validate.problems(manifest)
     if problems:
         _store(manifest, acceptance.refused(before, problems, metadata["generation"], now), before, api)
         return None
-    experiment = read_experiment(manifest)
+    experiment = validate.from_manifest(manifest)
     children = snapshot.children()
     seen = _confirmed(experiment, children, observations(children, now), api, now)
     made = plan(experiment, before, seen, now, root=experiment.root)
@@ -112,7 +113,7 @@ def _read(experiment: Experiment, objects: ChildObjects, api: Api) -> ChildObjec
             fresh.runner = body
     labels = (objects.config_map or objects.runner or {})["metadata"]["labels"]
     selector = ",".join(f"{key}={labels[key]}" for key in (names.EXPERIMENT, names.STAGE, names.ATTEMPT))
-    fresh.pods = [trimmed("Pod", pod) for pod in api.list("Pod", namespace, labelSelector=selector)]  # type: ignore
+    fresh.pods = [trimmed("Pod", pod) for pod in api.list("Pod", namespace, labelSelector=selector)]
     return fresh
 
 

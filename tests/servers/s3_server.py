@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-import shutil
 import socket
 import subprocess
-import tempfile
 import time
 import uuid
 from dataclasses import dataclass
@@ -19,10 +16,10 @@ import boto3
 from botocore.config import Config
 
 from servers.flaky_proxy import FlakyProxy
+from servers.go_program import GoProgram
 
-MODULE = "github.com/versity/versitygw/cmd/versitygw"
-VERSION = "v1.8.0"  # its conditional writes are atomic; those of releases before were not all
-BUILD_SECONDS = 900.0
+# Its conditional writes are atomic; those of releases before were not all.
+SERVER = GoProgram("versitygw", "github.com/versity/versitygw/cmd/versitygw", "v1.8.0")
 START_SECONDS = 60.0
 
 
@@ -38,32 +35,7 @@ class FlakyS3:
 
 def server_binary() -> Path:
     """The server's program. Raises RuntimeError when it is neither in the cache nor can be built."""
-    cache = Path(os.environ.get("LIMR_CACHE", "~/.cache/limr")).expanduser() / "bin"
-    binary = cache / f"versitygw-{VERSION}"
-    cache.mkdir(parents=True, exist_ok=True)
-    with (cache / "versitygw.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not binary.exists():
-            _build(binary)
-    return binary
-
-
-def _build(binary: Path) -> None:
-    go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
-    if go is None:
-        raise RuntimeError("the S3 tests build their server from Go source, and there is no `go`; install Go 1.26")
-    with tempfile.TemporaryDirectory(dir=binary.parent) as folder:
-        done = subprocess.run(
-            [go, "install", f"{MODULE}@{VERSION}"],
-            env={**os.environ, "GOBIN": folder, "GOTOOLCHAIN": "local"},
-            capture_output=True,
-            text=True,
-            timeout=BUILD_SECONDS,
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"`go install {MODULE}@{VERSION}` failed:\n{done.stderr[-2000:]}")
-        (Path(folder) / "versitygw").rename(binary)
+    return SERVER.binary()
 
 
 class S3Server:

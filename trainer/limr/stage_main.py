@@ -23,11 +23,11 @@ from limr.channel import Channel
 from limr.errors import LimrError
 from limr.lifeline import die_with_parent
 from limr.plan.graph import ENGINE_KINDS
-from limr.stage import ArmResult, Interval, Outcome, StageInput, StageKind, StageResult
+from limr.stage import ArmResult, Interval, Outcome, Selected, StageInput, StageKind, StageResult
 from limr.stage_files import FileChannel, StageFiles
 from limr.store import open_store
 from limr.store.base import Store
-from limr.store.layout import RESULTS, in_stage
+from limr.store.layout import RESULTS, SUMMARY, in_stage
 
 # Stages with engines: (stage input, store, reporter) -> StageResult; the short ones: (stage input, store) -> outputs.
 HANDLERS: Mapping[StageKind, str] = {
@@ -94,11 +94,19 @@ def _result(stage_input: StageInput, channel: Channel, handlers: Mapping[StageKi
             return result
         with _beating(channel):
             outputs = handler(stage_input, store)
+        selected = _selected(store, stage_input.stage.name) if kind is StageKind.SELECTION else None
         results = _table(store, stage_input.stage.name) if kind is StageKind.REPORT else ()
     except LimrError as error:
         print(f"limr: {error}", file=sys.stderr)
         return _failure(error.reason, str(error), channel)
-    return StageResult(outcome=Outcome.SUCCEEDED, reason="Completed", message="", outputs=outputs, results=results)
+    return StageResult(
+        outcome=Outcome.SUCCEEDED,
+        reason="Completed",
+        message="",
+        outputs=outputs,
+        selected=selected,
+        results=results,
+    )
 
 
 def _handler(path: str) -> Callable[..., Any]:
@@ -131,6 +139,12 @@ def _beating(channel: Channel) -> Iterator[None]:
     finally:
         done.set()
         thread.join()
+
+
+def _selected(store: Store, stage: str) -> Selected:
+    summary = json.loads(store.get(in_stage(stage, SUMMARY)))
+    foreign = summary["dropped_because"]["not_in_dataset"]  # seen in a probe or scores of other data
+    return Selected(prompts=summary["selected"], of=summary["prompts"] - foreign)
 
 
 def _table(store: Store, stage: str) -> tuple[ArmResult, ...]:

@@ -6,6 +6,8 @@ from limr_operator.objects import access, jobs
 from limr_operator.objects.common import Attempt, Manifest
 from limr_operator.objects.pod import Defaults
 
+__all__ = ["Attempt", "Defaults", "Manifest", "manifests"]
+
 
 def manifests(attempt: Attempt, defaults: Defaults) -> list[Manifest]:
     """Everything that an attempt needs, in the order in which it is made; what runs it comes last."""

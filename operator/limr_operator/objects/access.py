@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,7 +27,7 @@ def config_map(attempt: Attempt) -> Manifest:
     }
 
 
-def stop_request(attempt_map: Manifest, reason: str) -> Manifest:
+def stop_request(attempt_map: Mapping[str, Any], reason: str) -> Manifest:
     """What to apply to the ConfigMap of a running attempt, so that it ends at its next checkpoint."""
     metadata = attempt_map["metadata"]
     kept = {key: metadata[key] for key in ("name", "namespace", "labels", "ownerReferences")}

@@ -7,6 +7,7 @@ import re
 MANIFEST = "manifest.json"
 SCORES = "scores.parquet"
 SUBSET = "subset.parquet"
+SUMMARY = "summary.json"
 RESULTS = "results.json"
 REPORT = "index.html"
 

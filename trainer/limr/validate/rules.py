@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
@@ -31,10 +31,13 @@ BUILT_IN: Mapping[str, BuiltIn] = {
 }
 
 
-def rules(experiment: Experiment) -> Iterator[str]:
-    """Each broken rule as "path: message", the message naming every field it joins."""
+def rules(experiment: Experiment, strategies: Collection[str] = ()) -> Iterator[str]:
+    """Each broken rule as "path: message", the message naming every field it joins.
+
+    `strategies` exist besides those that are installed here.
+    """
     spec = experiment.spec
-    known = known_strategies()
+    known = [*known_strategies(), *strategies]
     for path, strategy in _strategies(spec):
         if strategy.strategy not in known:
             yield f"{path}.strategy: {_unknown(strategy.strategy, known)}"

@@ -1,0 +1,75 @@
+# Two images. `operator`: the controller, without any engine. `trainer`: what stages run in.
+#   docker build --target operator -t limr-operator .
+#   docker build --target trainer --build-arg DEVICES=gpu -t limr-trainer .
+ARG BASE_IMAGE=python:3.11-slim-bookworm
+
+FROM ${BASE_IMAGE} AS base
+ENV PATH=/opt/limr/bin:$PATH \
+    HOME=/home/limr \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+# With a name, since libraries ask for it; a read-only root file system wants a volume mounted at HOME.
+RUN echo "limr:x:65532:65532:limr:/home/limr:/bin/bash" >> /etc/passwd \
+ && echo "limr:x:65532:" >> /etc/group \
+ && install -d -o 65532 -g 65532 -m 0755 /home/limr
+
+# The tools that install the packages below: no image keeps them.
+FROM base AS tools
+ARG SSL_CERT_FILE
+ARG PIP_CERT
+COPY requirements/build.txt /tmp/build.txt
+RUN --mount=type=cache,target=/root/.cache/pip HOME=/root \
+    python3 -m venv /opt/tools && /opt/tools/bin/pip install --quiet --require-hashes --requirement /tmp/build.txt
+
+FROM tools AS wheel
+COPY pyproject.toml README.md LICENSE /source/
+COPY operator /source/operator
+COPY trainer /source/trainer
+RUN cd /source && /opt/tools/bin/hatchling build --target wheel --directory /wheels
+
+# Bytecode is compiled now, as running Pods may not write it, and checked by hash: time stamps differ in every build.
+FROM base AS operator
+ARG SSL_CERT_FILE
+ARG PIP_CERT
+COPY requirements/operator.txt /opt/limr/requirements.txt
+RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=cache,target=/root/.cache/uv \
+    export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=unchecked-hash \
+ && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
+ && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
+RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    PYC_INVALIDATION_MODE=unchecked-hash \
+    /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
+LABEL org.opencontainers.image.title="limr operator" \
+      org.opencontainers.image.description="Runs LIMRExperiments on Kubernetes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+USER 65532:65532
+WORKDIR /home/limr
+ENTRYPOINT ["python", "-m", "limr_operator"]
+
+FROM base AS trainer
+ARG SSL_CERT_FILE
+ARG PIP_CERT
+# gpu: Triton and torch.compile compile kernels while a stage runs. Nothing does so on a CPU.
+ARG DEVICES=cpu
+RUN if [ "$DEVICES" = gpu ]; then \
+      apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc g++ libc6-dev && rm -rf /var/lib/apt/lists/*; \
+    fi
+COPY requirements/${DEVICES}.txt /opt/limr/requirements.txt
+RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=cache,target=/root/.cache/uv \
+    export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=unchecked-hash \
+ && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
+ && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
+COPY examples/arithmetic /opt/limr/examples/arithmetic
+RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+    PYC_INVALIDATION_MODE=unchecked-hash \
+    /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
+LABEL org.opencontainers.image.title="limr trainer" \
+      org.opencontainers.image.description="Probe, training, evaluation, selection and report stages of LIMRExperiments" \
+      org.opencontainers.image.licenses="Apache-2.0"
+USER 65532:65532
+WORKDIR /home/limr
+CMD ["bash"]

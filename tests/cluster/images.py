@@ -1,0 +1,112 @@
+"""The images of the test node: what Kubernetes itself needs as Pods, and ours."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from servers.go_program import GoProgram, built_once, cache_folder, run_go
+from servers.s3_server import SERVER
+
+from cluster import buildah
+from cluster.binaries import COREDNS, KUBERAY
+from cluster.packages import program
+
+CHECKOUT = Path(__file__).parents[2]
+NON_ROOT = "65532:65532"
+BASE = "limr.test/base:bookworm"
+BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv", "libgomp1", "libstdc++6")
+BASE_SECONDS = 900.0
+OURS = ("operator", "trainer")
+
+PAUSE_SOURCE = """package main
+
+import (
+	"os"
+	"os/signal"
+	"syscall"
+)
+
+func main() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM)
+	<-ended
+}
+"""
+
+
+@dataclass(frozen=True)
+class ProgramImage:
+    """One static program and nothing else."""
+
+    tag: str
+    path: str  # of the program, in the image
+    user: str
+
+    def build(self, binary: Path) -> None:
+        if buildah.exists(self.tag):
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copy(binary, Path(folder) / "program")
+            lines = ["FROM scratch", f"COPY program {self.path}", f"USER {self.user}", f'ENTRYPOINT ["{self.path}"]']
+            (Path(folder) / "Dockerfile").write_text("\n".join(lines) + "\n")
+            buildah.build(Path(folder), self.tag, {})
+
+
+def _image(made_from: GoProgram, path: str, user: str = NON_ROOT) -> ProgramImage:
+    return ProgramImage(f"limr.test/{made_from.name}:{made_from.version}", path, user)
+
+
+PAUSE_IMAGE = ProgramImage("limr.test/pause:1", "/pause", NON_ROOT)
+COREDNS_IMAGE = _image(COREDNS, "/coredns", "0:0")  # it serves port 53
+KUBERAY_IMAGE = _image(KUBERAY, "/manager")
+S3_IMAGE = _image(SERVER, "/versitygw", "0:0")  # its folder is the machine's
+
+
+def build_node_images() -> list[str]:
+    """Their tags."""
+    images = {
+        PAUSE_IMAGE: built_once("pause", "1", _build_pause),
+        COREDNS_IMAGE: COREDNS.binary(),
+        KUBERAY_IMAGE: KUBERAY.binary(),
+        S3_IMAGE: SERVER.binary(),
+    }
+    for image, binary in images.items():
+        image.build(binary)
+    return [image.tag for image in images]
+
+
+def build_ours(target: str) -> str:
+    """The Dockerfile's target, `operator` or `trainer`, on a base image made of Debian packages."""
+    _build_base()
+    tag = f"limr.test/{target}:dev"
+    options = ["--target", target, *buildah.package_index()]
+    buildah.build(CHECKOUT, tag, {"BASE_IMAGE": BASE}, options)
+    return tag
+
+
+def _build_pause(folder: Path) -> None:
+    (folder / "pause.go").write_text(PAUSE_SOURCE)
+    run_go("build", "-ldflags=-s -w", "-o", "pause", "pause.go", cwd=folder)
+
+
+def _build_base() -> None:
+    if buildah.exists(BASE):
+        return
+    with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+        root = Path(folder) / "base.tar"
+        command = [
+            program("mmdebstrap"),
+            "--variant=essential",
+            f"--include={','.join(BASE_PACKAGES)}",
+            "bookworm",
+            root,
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=BASE_SECONDS, check=False)
+        if done.returncode:
+            raise RuntimeError(f"mmdebstrap could not make the base image:\n{done.stderr[-2000:]}")
+        (Path(folder) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
+        buildah.build(Path(folder), BASE, {})

@@ -1,0 +1,1 @@
+"""The real level: one node that runs Pods, in namespaces of its own, so that it cannot leave anything behind."""

@@ -1,0 +1,56 @@
+"""Images of the node: which it has, and how it gets more."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from cluster import buildah
+from cluster.node.layout import Layout
+from cluster.packages import program
+
+CALL_SECONDS = 30.0
+IMPORT_SECONDS = 900.0
+
+
+class Containerd:
+    """The node's, spoken to through its socket."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._ctr = [program("ctr"), "--address", str(layout.containerd_socket), "--namespace", "k8s.io"]
+
+    def answers(self) -> bool:
+        done = subprocess.run([*self._ctr, "version"], capture_output=True, timeout=CALL_SECONDS, check=False)
+        return done.returncode == 0
+
+    def images(self) -> set[str]:
+        return set(self._call("images", "list", "--quiet").split())
+
+    def load(self, tag: str) -> None:
+        """From buildah's store. Layers that the node has are not copied again: a change of code takes seconds."""
+        folder = buildah.export(tag)
+        there = {f"blobs/{digest.replace(':', '/')}" for digest in self._call("content", "list", "--quiet").split()}
+        spared = {str(layer.relative_to(folder)) for layer in buildah.layers(folder)} & there
+        self._import(folder, [f"--exclude={layer}" for layer in sorted(spared)])
+
+    def _import(self, folder: Path, excluded: list[str]) -> None:
+        tar = [program("tar"), "--create", *excluded, "--directory", str(folder), "oci-layout", "index.json", "blobs"]
+        with subprocess.Popen(tar, stdout=subprocess.PIPE) as archive:
+            done = subprocess.run(
+                [*self._ctr, "images", "import", "-"],
+                stdin=archive.stdout,
+                capture_output=True,
+                text=True,
+                timeout=IMPORT_SECONDS,
+                check=False,
+            )
+        if done.returncode:
+            raise RuntimeError(f"containerd could not import {folder}:\n{done.stderr[-2000:]}")
+
+    def _call(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [*self._ctr, *arguments], capture_output=True, text=True, timeout=CALL_SECONDS, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
+        return done.stdout

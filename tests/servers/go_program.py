@@ -1,0 +1,70 @@
+"""Programs built from Go modules, once, and kept in a cache outside the checkout."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+BUILD_SECONDS = 1800.0
+
+
+@dataclass(frozen=True)
+class GoProgram:
+    """`package` may be installed by `go install package@version`: its module's go.mod has no replacements."""
+
+    name: str
+    package: str
+    version: str
+
+    def binary(self) -> Path:
+        """The program. Raises RuntimeError when it is neither in the cache nor can be built."""
+
+        def build(folder: Path) -> None:
+            run_go("install", f"{self.package}@{self.version}", GOBIN=str(folder))
+            next(folder.iterdir()).rename(folder / self.name)  # `go install` names it after the package
+
+        return built_once(self.name, self.version, build)
+
+
+def cache_folder() -> Path:
+    """What tests keep from one run, and one checkout, to the next."""
+    return Path(os.environ.get("LIMR_CACHE", "~/.cache/limr")).expanduser()
+
+
+def built_once(name: str, version: str, build: Callable[[Path], None]) -> Path:
+    """The cached program; `build` leaves it below its name in the empty folder that it is given."""
+    cache = cache_folder() / "bin"
+    cache.mkdir(parents=True, exist_ok=True)
+    binary = cache / f"{name}-{version}-static"
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not binary.exists():
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                build(Path(folder))
+                (Path(folder) / name).rename(binary)
+    return binary
+
+
+def run_go(*arguments: str, cwd: Path | None = None, **environment: str) -> str:
+    """What `go` printed. Programs are linked statically, so that they also run in an image that has nothing else."""
+    go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
+    if go is None:
+        raise RuntimeError("the tests build their servers from Go source, and there is no `go`; install Go 1.26")
+    done = subprocess.run(
+        [go, *arguments],
+        cwd=cwd,
+        env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", **environment},
+        capture_output=True,
+        text=True,
+        timeout=BUILD_SECONDS,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"`go {' '.join(arguments)}` failed:\n{done.stderr[-2000:]}")
+    return done.stdout
