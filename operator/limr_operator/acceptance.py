@@ -6,6 +6,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from limr.plan import Condition, Phase, Status
+from limr.plan.columns import with_columns
 from limr.spec import Experiment
 from limr_operator.api import Api, NotFound
 from limr_operator.diagnose import Finding
@@ -35,7 +36,7 @@ def judged(status: Status, before: Status, findings: list[Finding], now: datetim
     message = "; ".join(finding.message for finding in findings)
     accepted = _condition(before, findings[0].reason, message, status.observed_generation, now)
     others = tuple(condition for condition in status.conditions if condition.type != accepted.type)
-    return status.model_copy(update={"conditions": (accepted, *others)})
+    return with_columns(status.model_copy(update={"conditions": (accepted, *others)}))
 
 
 def refused(before: Status, problems: list[str], generation: int, now: datetime) -> Status:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from limr_operator import names
 from limr_operator.api import Api, ApiError, Conflict, NotFound
 
 DURATION_SECONDS = 15.0  # without renewal, after which another replica takes over
@@ -37,6 +38,7 @@ class Lease:
         self._clock = clock
         self._stands_until = float("-inf")
         self._seen: tuple[Any, float] | None = None  # another's record, and since when it has been the same
+        self.renewed_at = ""  # the newest renewTime that was written or read here
 
     @property
     def leading(self) -> bool:
@@ -79,6 +81,7 @@ class Lease:
         except NotFound:
             return self._written(self._api.create, self._record({}, {}))
         spec = record.get("spec", {})
+        self.renewed_at = max(self.renewed_at, spec.get("renewTime") or "")
         holder = spec.get("holderIdentity")
         if holder and holder != self._identity and not self._abandoned(spec, asked_at):
             return False
@@ -96,7 +99,12 @@ class Lease:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {**metadata, "name": self._name, "namespace": self._namespace},
+            "metadata": {
+                **{key: value for key, value in metadata.items() if key != "managedFields"},
+                "name": self._name,
+                "namespace": self._namespace,
+                "labels": {names.MANAGED_BY: names.MANAGER},
+            },
             "spec": {
                 "holderIdentity": self._identity,
                 "leaseDurationSeconds": int(DURATION_SECONDS),

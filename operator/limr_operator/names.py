@@ -13,7 +13,6 @@ EXPERIMENT = f"{GROUP}/experiment"
 STAGE = f"{GROUP}/stage"
 ATTEMPT = f"{GROUP}/attempt"
 ROLE = f"{GROUP}/role"
-CANARY = f"{GROUP}/canary"
 PROVENANCE = f"{GROUP}/provenance"
 
 OURS = f"{MANAGED_BY}={MANAGER}"  # selects everything that an operator of ours has made

@@ -11,11 +11,13 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
+from limr import validate
 from limr.plan import Child, Died, Observation, Plan, StageState, Status, plan
 from limr.spec import Experiment
 from limr.stage import StageInput
-from limr import validate
+from limr.validate import InvalidSpec
 from limr_operator import acceptance, diagnose, names
 from limr_operator.announce import announce
 from limr_operator.api import Api, NotFound
@@ -32,6 +34,7 @@ PREEMPTED = "Preempted"
 @dataclass(frozen=True)
 class Settings:
     defaults: Defaults
+    strategies: frozenset[str] = frozenset()  # that trainer images bring beside the built-in ones
 
 
 def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -> float | None:
@@ -44,11 +47,13 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
     if "deletionTimestamp" in metadata:
         return None  # its objects go with it
     before = Status.model_validate(manifest.get("status") or {})
-    problems = validate.problems(manifest)
-    if problems:
-        _store(manifest, acceptance.refused(before, problems, metadata["generation"], now), before, api)
+    try:
+        experiment = _experiment(manifest, settings)
+    except InvalidSpec as invalid:
+        problems = [str(mistake) for mistake in invalid.mistakes]
+        status = acceptance.refused(before, problems, metadata["generation"], now)
+        _store(manifest, status, before, api)
         return None
-    experiment = validate.from_manifest(manifest)
     children = snapshot.children()
     seen = _confirmed(experiment, children, observations(children, now), api, now)
     made = plan(experiment, before, seen, now, root=experiment.root)
@@ -62,12 +67,13 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
     return _pause(made, bool(findings), _expiry(experiment, status, api, now), now)
 
 
-def read_experiment(manifest: Mapping[str, object]) -> Experiment:
-    """The experiment that the API server has stored."""
-    metadata = manifest["metadata"]
-    assert isinstance(metadata, Mapping)
-    kept = {key: metadata[key] for key in ("name", "namespace", "uid", "generation")}
-    return Experiment.model_validate({"metadata": kept, "spec": manifest.get("spec") or {}})
+def _experiment(manifest: Mapping[str, Any], settings: Settings) -> Experiment:
+    """Raises InvalidSpec. Of the metadata only what a stage is to know."""
+    metadata = {key: manifest["metadata"][key] for key in ("name", "namespace", "uid", "generation")}
+    return validate.from_manifest(
+        {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": manifest.get("spec") or {}},
+        settings.strategies,
+    )
 
 
 def _begins(before: Status, after: Status) -> bool:
@@ -117,7 +123,7 @@ def _read(experiment: Experiment, objects: ChildObjects, api: Api) -> ChildObjec
     return fresh
 
 
-def _store(manifest: Mapping[str, object], status: Status, before: Status, api: Api) -> None:
+def _store(manifest: Mapping[str, Any], status: Status, before: Status, api: Api) -> None:
     if status != before:
         body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
         api.replace_status({**body, "apiVersion": names.API_VERSION, "kind": names.KIND})
