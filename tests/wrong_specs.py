@@ -56,8 +56,8 @@ def of_spec(name: str, patch: Patch, says: str, **how: Any) -> WrongSpec:
     return WrongSpec(name, {"spec": patch}, says, **how)
 
 
-def arms(name: str, *entries: Patch, says: str, **how: Any) -> WrongSpec:
-    return of_spec(name, {"arms": list(entries)}, says, **how)
+def arms(name: str, *entries: Patch, says: str, **parts: Any) -> WrongSpec:
+    return of_spec(name, {"arms": list(entries), **parts}, says)
 
 
 def benchmarks(name: str, *entries: Patch, says: str, **fields: Any) -> WrongSpec:
@@ -162,6 +162,38 @@ RULES = [
         protocol="paper",
         says="set samples: 1 or a temperature",
     ),
+    arms(
+        "random without size",
+        {"name": "r", "selection": {"strategy": "random"}},
+        says="write how many prompts it keeps, for example size: {sameAs: lim}",
+    ),
+    arms(
+        "ranking by spec.selection without size",
+        LIM,
+        {"name": "f", "selection": {"strategy": "full"}},
+        says="'lim' has a strategy without a threshold",
+        selection={"strategy": "variance"},
+    ),
+    arms(
+        "all prompts but not all",
+        {"name": "f", "selection": {"strategy": "full"}, "size": {"count": 3}},
+        says="which keeps every prompt; remove size",
+    ),
+    of_spec(
+        "trajectories that nobody makes",
+        {
+            "selection": {"scoresFrom": "s3://b/s.json"},
+            "training": {"steps": 3},
+            "arms": [{"name": "p", "selection": {"strategy": "passrate"}}],
+        },
+        "needs the trajectories of a probe",
+    ),
+    benchmarks(
+        "protocol without its benchmarks",
+        {"name": "sums", "uri": "s3://b/s.jsonl"},
+        protocol="paper",
+        says="name the benchmarks so or remove protocol",
+    ),
 ]
 
 CLUSTER = [
@@ -198,34 +230,6 @@ CONDITIONS = [
         "parameter that is text",
         {"selection": {"strategy": "passrate", "parameters": {"low": "0.1"}}},
         "parameters.low: is '0.1'; write a number",
-        refused_by="condition",
-    ),
-    arms(
-        "random without size",
-        {"name": "r", "selection": {"strategy": "random"}},
-        says="write how many prompts it keeps",
-        refused_by="condition",
-    ),
-    arms(
-        "all prompts but not all",
-        {"name": "f", "selection": {"strategy": "full"}, "size": {"count": 3}},
-        says="strategy full keeps every prompt; remove size",
-        refused_by="condition",
-    ),
-    of_spec(
-        "trajectories that nobody makes",
-        {
-            "selection": {"scoresFrom": "s3://b/s.json"},
-            "training": {"steps": 3},
-            "arms": [{"name": "p", "selection": {"strategy": "passrate"}}],
-        },
-        "passrate needs the trajectories of a probe",
-        refused_by="condition",
-    ),
-    of_spec(
-        "protocol without its benchmarks",
-        {"evaluation": {"protocol": "paper", "benchmarks": [{"name": "sums", "uri": "s3://b/s.jsonl"}]}},
-        "name the benchmarks so or remove protocol",
         refused_by="condition",
     ),
 ]

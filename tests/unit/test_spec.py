@@ -32,6 +32,13 @@ def test_the_papers_evaluation_settings_yield_to_what_is_written() -> None:
     assert (math.samples, math.temperature, math.max_response_tokens) == (1, 0, 99)
 
 
+def test_null_says_nothing_against_the_papers_settings() -> None:
+    """An API server drops it."""
+    benchmarks = [{"name": "aime24", "uri": "a", "maxResponseTokens": None, "questionField": None}]
+    (aime,) = spec(evaluation={"protocol": "paper", "benchmarks": benchmarks}).evaluation.benchmarks
+    assert (aime.max_response_tokens, aime.question_field) == (3072, None)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

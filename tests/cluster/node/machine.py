@@ -56,10 +56,10 @@ def stop_node(layout: Layout) -> None:
     if pid := node_pid(layout):
         os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not _alive(pid), "the end of the node's processes", END_SECONDS)
-    if NETWORK_NAMESPACE.exists():
-        _ip("netns", "delete", NAMESPACE)
     if Path(f"/sys/class/net/{NAMESPACE}").exists():
         _ip("link", "delete", NAMESPACE)
+    if NETWORK_NAMESPACE.exists():
+        _ip("netns", "delete", NAMESPACE)
     _remove_control_groups()
     _restore_kernel_settings(layout)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from limr.cel import Cel
 from limr.crd.structural import Changes
 from limr.spec import PAPER_PROTOCOL
+from limr.validate import rules
 
 _STORED = Cel(
     "self.startsWith('s3://') || self.startsWith('/')",
@@ -28,11 +29,12 @@ SPEC = Changes(
         f"evaluation.benchmarks[].{field}" for settings in PAPER_PROTOCOL.values() for field in settings
     ),
     rules={
-        "model.uri": _MODEL,
-        "dataset.uri": _STORED,
-        "storage.uri": _STORAGE,
-        "selection.scoresFrom": _STORED,
-        "evaluation.benchmarks[].uri": _STORED,
+        **rules.CEL,
+        "model.uri": (_MODEL,),
+        "dataset.uri": (_STORED,),
+        "storage.uri": (_STORAGE,),
+        "selection.scoresFrom": (_STORED,),
+        "evaluation.benchmarks[].uri": (_STORED,),
     },
 )
 STATUS = Changes(list_keys={"conditions": "type", "results": "name"})

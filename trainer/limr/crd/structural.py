@@ -7,7 +7,7 @@ that mean the same are stored the same. Only a field whose default is something 
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import BaseModel
@@ -38,8 +38,8 @@ class Changes:
 
     required: Set[str] = frozenset()
     without_default: Set[str] = frozenset()
-    rules: Mapping[str, Cel] | None = None
-    list_keys: Mapping[str, str] | None = None
+    rules: Mapping[str, tuple[Cel, ...]] = field(default_factory=dict)
+    list_keys: Mapping[str, str] = field(default_factory=dict)
 
 
 def structural(model: type[BaseModel], changes: Changes, defaults: bool = True) -> Schema:
@@ -83,7 +83,7 @@ class _Converter:
 
     def _fields(self, source: Schema, path: str) -> Schema:
         prefix = f"{path}." if path else ""
-        fields = {name: self._field(field, f"{prefix}{name}") for name, field in source["properties"].items()}
+        fields = {name: self._field(inner, f"{prefix}{name}") for name, inner in source["properties"].items()}
         required = [
             name for name in fields if name in source.get("required", ()) or self._is_required(f"{prefix}{name}")
         ]
@@ -102,16 +102,14 @@ class _Converter:
 
     def _is_required(self, path: str) -> bool:
         """Also a part that has a required field, which its default would lack."""
-        return any(field == path or field.startswith(f"{path}.") for field in self._changes.required)
+        return any(inner == path or inner.startswith(f"{path}.") for inner in self._changes.required)
 
     def _extensions(self, source: Schema, path: str) -> Schema:
         added: Schema = {}
-        rules = list(source.get(RULES, ()))
-        if self._changes.rules and path in self._changes.rules:
-            rules.append(self._changes.rules[path].to_json())
+        rules = [*source.get(RULES, ()), *(rule.to_json() for rule in self._changes.rules.get(path, ()))]
         if rules:
             added[RULES] = rules
-        if self._changes.list_keys and path in self._changes.list_keys:
+        if path in self._changes.list_keys:
             added |= {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [self._changes.list_keys[path]]}
         return added
 

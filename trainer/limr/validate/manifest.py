@@ -1,11 +1,9 @@
 """What the API server could not refuse: an experiment as it is stored on a cluster, checked as its file would be.
 
-It knows every rule of the schema (structure, bounds, most rules that join fields) but not these, which become a
-condition of the experiment instead:
-- strategies that exist, and the parameters they have (they may come from other packages);
-- arms that could not choose their prompts: no size where the strategy only ranks, a size for all prompts, trajectories
-  that no probe makes;
-- a protocol that fits none of the benchmarks.
+It knows structure, bounds and the rules that join fields. Only these are left, to become a condition:
+- a strategy that does not exist (which ones do depends on installed packages);
+- a parameter that its strategy does not have, or that is no number (CEL cannot see into parameters).
+An experiment that was stored by an older definition may break any other rule too.
 """
 
 from __future__ import annotations
