@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from limr.config_map import POD, PROGRESS, RESULT
-from limr.plan import Child, Died, Finished, Observation, Running, Waiting
+from limr.plan import ACTIVE, Child, Died, Finished, Observation, Running, Status, Waiting
 from limr.stage import Progress, StageResult
 from limr_operator import diagnose
 from limr_operator.snapshot import ChildObjects
@@ -22,6 +22,8 @@ from limr_operator.snapshot import ChildObjects
 # lets nobody of an earlier attempt write.
 REMOVAL_SECONDS = 300
 ENDED = frozenset({"Complete", "Failed"})
+# What has handed back its result and does not end by itself is removed then.
+EXIT_SECONDS = 60
 
 
 def observations(children: Mapping[Child, ChildObjects], now: datetime) -> dict[Child, Observation]:
@@ -39,6 +41,33 @@ def observation(objects: ChildObjects, now: datetime) -> Observation | None:
     return _of_ray_job(objects, data) if objects.runner["kind"] == "RayJob" else _of_job(objects, data)
 
 
+def leftovers(children: Mapping[Child, ChildObjects], status: Status, now: datetime) -> list[Child]:
+    """Attempts that are over, by their own word or ours, and still hold machines: their head was lost, or they hang."""
+    return [
+        child
+        for child, objects in children.items()
+        if objects.runner is not None and not _has_ended(objects.runner) and _is_over(child, status, now)
+    ]
+
+
+def _is_over(child: Child, status: Status, now: datetime) -> bool:
+    stage = status.stages.get(child.stage)
+    if stage is None or child.attempt < stage.attempt:
+        return True
+    grace = timedelta(seconds=EXIT_SECONDS)
+    return stage.state not in ACTIVE and stage.finished_at is not None and now - stage.finished_at > grace
+
+
+def _has_ended(runner: Mapping[str, Any]) -> bool:
+    status = runner["status"]
+    if runner["kind"] == "RayJob":
+        return status.get("jobDeploymentStatus") in ENDED
+    return any(
+        condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
+        for condition in status.get("conditions", ())
+    )
+
+
 def _result(text: str) -> Observation:
     try:
         return Finished(StageResult.model_validate_json(text))
@@ -53,7 +82,7 @@ def _of_ray_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
     deployment, job = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
     if deployment == "ValidationFailed":
         return Died("Refused", f"KubeRay refuses the RayJob: {_words(status)}; correct spec.cluster")
-    if deployment in ENDED or job in ("SUCCEEDED", "FAILED", "STOPPED"):
+    if _has_ended(objects.runner) or job in ("SUCCEEDED", "FAILED", "STOPPED"):
         return _ended(objects, _words(status))
     if deployment == "Running" and job in ("RUNNING", "") and PROGRESS in data:
         return _at_work(objects, data)
@@ -63,9 +92,8 @@ def _of_ray_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
 def _of_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
     assert objects.runner is not None
     status = objects.runner["status"]
-    for condition in status.get("conditions", ()):
-        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
-            return _ended(objects, condition.get("message", ""))
+    if _has_ended(objects.runner):
+        return _ended(objects, " ".join(condition.get("message", "") for condition in status["conditions"]).strip())
     if PROGRESS in data:
         return _at_work(objects, data)
     return _waiting(objects, "Pod", status)

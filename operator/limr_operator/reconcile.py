@@ -23,7 +23,7 @@ from limr_operator.announce import announce
 from limr_operator.api import Api, NotFound
 from limr_operator.objects import Attempt, Defaults, manifests
 from limr_operator.objects.access import stop_request
-from limr_operator.observe import observation, observations
+from limr_operator.observe import leftovers, observation, observations
 from limr_operator.snapshot import ChildObjects, Snapshot, trimmed
 
 _log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
     announce(experiment, before, status, api)
-    _act(made, children, api, settings.defaults)
+    _act(made, children, leftovers(children, made.status, now), api, settings.defaults)
     return _pause(made, bool(findings), _expiry(experiment, status, api, now), now)
 
 
@@ -129,8 +129,10 @@ def _store(manifest: Mapping[str, Any], status: Status, before: Status, api: Api
         api.replace_status({**body, "apiVersion": names.API_VERSION, "kind": names.KIND})
 
 
-def _act(made: Plan, children: Mapping[Child, ChildObjects], api: Api, defaults: Defaults) -> None:
-    for child in made.deletions:
+def _act(
+    made: Plan, children: Mapping[Child, ChildObjects], left_over: list[Child], api: Api, defaults: Defaults
+) -> None:
+    for child in sorted({*made.deletions, *left_over}):
         _delete(children[child], api)
     for child in made.stops:
         _ask_to_stop(children.get(child), made.status.stages[child.stage].reason, api)
