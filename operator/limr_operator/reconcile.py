@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from limr import validate
-from limr.plan import Child, Died, Observation, Plan, StageState, Status, plan
+from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan
 from limr.spec import Experiment
 from limr.stage import StageInput
 from limr.validate import InvalidSpec
@@ -55,8 +55,8 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         _store(manifest, status, before, api)
         return None
     children = snapshot.children()
-    seen = _confirmed(experiment, children, observations(children, now), api, now)
-    made = plan(experiment, before, seen, now, root=experiment.root)
+    seen = _confirmed(before, children, observations(children, now), api, now)
+    made = plan(experiment, before, seen, now, root=experiment.root, slots=experiment.spec.schedule.parallel_stages)
     findings = acceptance.missing(experiment, api) if _begins(before, made.status) else []
     if findings:  # nothing new begins; what runs is looked after all the same
         made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
@@ -85,7 +85,7 @@ def _begins(before: Status, after: Status) -> bool:
 
 
 def _confirmed(
-    experiment: Experiment,
+    before: Status,
     children: Mapping[Child, ChildObjects],
     seen: dict[Child, Observation],
     api: Api,
@@ -94,8 +94,9 @@ def _confirmed(
     """A child is not called dead because one watch was slower than another: the API is asked itself."""
     confirmed = dict(seen)
     for child, what in seen.items():
-        if isinstance(what, Died):
-            fresh = observation(_read(experiment, children[child], api), now)
+        stage = before.stages.get(child.stage)
+        if isinstance(what, Died) and stage and stage.attempt == child.attempt and stage.state in ACTIVE:
+            fresh = observation(_read(children[child], api), now)
             if fresh is None:
                 del confirmed[child]
             else:
@@ -103,9 +104,10 @@ def _confirmed(
     return confirmed
 
 
-def _read(experiment: Experiment, objects: ChildObjects, api: Api) -> ChildObjects:
+def _read(objects: ChildObjects, api: Api) -> ChildObjects:
     fresh = ChildObjects()
-    namespace = experiment.metadata.namespace
+    metadata = (objects.config_map or objects.runner or {})["metadata"]
+    namespace, labels = metadata["namespace"], metadata["labels"]
     for thing in (objects.config_map, objects.runner):
         if thing is None:
             continue
@@ -117,7 +119,6 @@ def _read(experiment: Experiment, objects: ChildObjects, api: Api) -> ChildObjec
             fresh.config_map = body
         else:
             fresh.runner = body
-    labels = (objects.config_map or objects.runner or {})["metadata"]["labels"]
     selector = ",".join(f"{key}={labels[key]}" for key in (names.EXPERIMENT, names.STAGE, names.ATTEMPT))
     fresh.pods = [trimmed("Pod", pod) for pod in api.list("Pod", namespace, labelSelector=selector)]
     return fresh

@@ -488,6 +488,9 @@ class Schedule(Part):
     queue: ObjectName | None = Field(None, description="Kueue LocalQueue.")
     priority_class: ObjectName | None = Field(None, description="PriorityClass of the Pods.")
     suspend: bool = Field(False, description="true: checkpoint, then stop; false again: go on at the same step.")
+    parallel_stages: int | None = Field(
+        None, ge=1, le=100, description="How many stages may run at once; default: all that can. On a laptop one."
+    )
 
 
 class Limits(Part):
