@@ -67,7 +67,7 @@ BENCHMARK = part(
     maxResponseTokens=of(99),
     questionField=of("q"),
 )
-EVALUATION = part(protocol=of("paper", None), benchmarks=st.lists(BENCHMARK, max_size=3), everySteps=of(None, None, 5))
+EVALUATION = part(protocol=of("paper"), benchmarks=st.lists(BENCHMARK, max_size=3), everySteps=of(None, None, 5))
 CLUSTER = part(learner=part(replicas=of(1, 2, 3), tolerations=of([{"key": "gpu", "tolerationSeconds": None}])))
 
 
@@ -127,7 +127,7 @@ def changes() -> Values:
             [{"name": "lim", "seeds": [1]}],
             [{"name": "lim", "selection": {"parameters": {"low": 1}}}],
         ),
-        evaluation=part(everySteps=of(None, 4), protocol=of(None, "paper")),
+        evaluation=part(everySteps=of(None, 4), protocol=of("paper")),
         cluster=part(image=of("limr:2"), learner=part(replicas=of(1, 2))),
         schedule=part(suspend=of(True, False), queue=of("research")),
         limits=part(attempts=of(3, 9), deviceHours=of(None, 4.5)),

@@ -1,7 +1,7 @@
 """From pydantic's JSON schema to what Kubernetes calls a structural one.
 
-The same data is valid, but for null. It may stand where the model allows it, except in lists and in parts that are
-compared as a whole: in CEL, what holds a null is not equal to itself.
+The same data is valid, but for null. It may stand where the model allows it, except for a word of a fixed
+set, and in lists and parts that are compared as a whole: in CEL, what holds a null is not equal to itself.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ class _Converter:
             return schema
         if default is not None and not self._is_required(path) and path not in self._changes.without_default:
             schema["default"] = _without_nulls(default)
-        if {"type": "null"} in source.get("anyOf", ()) and not self._is_compared_whole(path):
-            schema["nullable"] = True
+        if {"type": "null"} in source.get("anyOf", ()) and not self._is_compared_whole(path) and "enum" not in schema:
+            schema["nullable"] = True  # with an enum the server refuses null, even when it is one of the values
         return schema
 
     def _is_compared_whole(self, path: str) -> bool:
