@@ -16,7 +16,7 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 # The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
 PROVIDER := node
 
-.PHONY: install demo test s3-server control-plane unit integration chaos lint bench lock clean
+.PHONY: install demo test s3-server control-plane unit integration chaos lint bench bench-operator lock clean
 .PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images
 
 install: $(INSTALLED)
@@ -102,7 +102,11 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/bench.txt
-	for benchmark in benchmarks/bench_*.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	for benchmark in benchmarks/bench_{grading,selection,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+
+# 1,000 experiments against a real API server.
+bench-operator: $(INSTALLED) control-plane
+	$(BIN)/python benchmarks/bench_operator.py
 
 # Resolves the newest allowed versions; run it on purpose, then run the tests.
 lock: $(UV)
