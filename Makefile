@@ -12,11 +12,12 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 
 CLUSTER := PYTHONPATH=tests $(BIN)/python -m cluster
+CHART := PYTHONPATH=tests $(BIN)/python -m chart
 # The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
 PROVIDER := node
 
 .PHONY: install demo test s3-server control-plane unit integration chaos lint bench lock clean
-.PHONY: cluster-up cluster-down cluster-status images
+.PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images
 
 install: $(INSTALLED)
 
@@ -34,7 +35,7 @@ $(INSTALLED): $(UV) requirements/cpu.txt pyproject.toml
 demo: $(INSTALLED)
 	$(BIN)/limr run examples/arithmetic/experiment.yaml
 
-test: lint s3-server control-plane
+test: lint s3-server control-plane chart-tools
 	$(BIN)/pytest tests
 
 # Built from its Go module into the cache at the first use, which takes minutes.
@@ -45,10 +46,22 @@ s3-server: $(INSTALLED)
 control-plane: $(INSTALLED)
 	$(CLUSTER).binaries --control-plane
 
+# As above: Helm, helm-docs and kubeconform.
+chart-tools: $(INSTALLED)
+	$(CHART)
+
+# What of manifests/ is made from the chart.
+manifests: $(INSTALLED)
+	$(CHART).manifests
+
+# The chart's README, from the comments in values.yaml.
+chart-docs: $(INSTALLED)
+	$(CHART).readme
+
 unit: $(INSTALLED)
 	$(BIN)/pytest tests/unit
 
-integration: $(INSTALLED) s3-server control-plane
+integration: $(INSTALLED) s3-server control-plane chart-tools
 	$(BIN)/pytest tests/integration
 
 # docs/development.md says what is in it.

@@ -82,7 +82,7 @@ def of_limr(options: argparse.Namespace) -> dict[str, object]:
     )
     learners = LearnerGroup(
         Role(replicas=options.processes),
-        LearnerSettings(options.model, None, None, "float32", ppo, 1, options.steps, 900),
+        LearnerSettings(options.model, None, "unused", None, "float32", ppo, 1, options.steps, 900),
         900,
     )
     learners.start()
@@ -169,7 +169,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default=str(ROOT / "examples/arithmetic/model"))
     parser.add_argument("--prompts", default=str(ROOT / "examples/arithmetic/dataset.jsonl"))
     parser.add_argument("--responses", type=int, default=512, help="per step")
-    parser.add_argument("--micro-batch", type=int, default=128)
+    parser.add_argument("--micro-batch", type=int, default=128, help="a divisor of --responses")
     parser.add_argument("--tokens", type=int, default=16, help="longest response")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="limr's engines, and its learners")

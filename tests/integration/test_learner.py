@@ -27,7 +27,7 @@ def ray_running() -> Iterator[None]:
         yield
 
 
-def learners(replicas: int, **settings: object) -> LearnerGroup:
+def learners(replicas: int, store: str = "unused", **settings: object) -> LearnerGroup:
     ppo = PPO.model_validate(
         {
             "promptsPerStep": 8,
@@ -47,6 +47,7 @@ def learners(replicas: int, **settings: object) -> LearnerGroup:
         LearnerSettings(
             model=str(MODEL),
             revision=None,
+            root=store,
             endpoint=None,
             dtype="float32",
             ppo=ppo,
@@ -99,17 +100,18 @@ def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
 
 
 def test_a_restore_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    with closing(learners(1, microBatchSize=16, packing=False)) as group:
+    settings = {"store": str(tmp_path / "store"), "microBatchSize": 16, "packing": False}
+    with closing(learners(1, **settings)) as group:
         trained(group, range(1, 2))
-        group.save(tmp_path / "checkpoint")
+        records = group.save(tmp_path / "scratch", "checkpoint")
         expected = trained(group, range(2, 4))
-        group.export(tmp_path / "expected")
-    with closing(learners(1, microBatchSize=16, packing=False)) as group:
-        group.restore(tmp_path / "checkpoint")
+        weights = group.export(tmp_path / "scratch", "expected")
+    with closing(learners(1, **settings)) as group:
+        assert group.fetch(tmp_path / "restored", "checkpoint", records)
+        group.restore(tmp_path / "restored")
         assert trained(group, range(2, 4)) == expected
-        group.export(tmp_path / "again")
-    weights = "model.safetensors"
-    assert (tmp_path / "again" / weights).read_bytes() == (tmp_path / "expected" / weights).read_bytes()
+        assert group.export(tmp_path / "scratch", "again") == weights
+    assert "model.safetensors" in [record.path for record in weights]
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
 
 from limr.stage import Ledger
-from limr.store import digest, layout
+from limr.store import digest, folders, layout
 from limr.store.base import NotFound, Store
 from limr.store.journal import Journal
 from limr.store.manifest import read_manifest
@@ -41,14 +42,16 @@ class Training:
 
     def __init__(self, store: Store, attempt: int, *, keep: int = 2, padding: int = 0) -> None:
         self.attempt = attempt
+        self._store = store
         self.journal = Journal.open(store, STAGE, attempt, keep=keep)
         self.weights: list[list[int]] = []
         self._padding = padding  # bytes that make checkpoints large
         if self.journal.manifest.finished:
             return
         with tempfile.TemporaryDirectory() as scratch:
-            if checkpoint := self.journal.restore(Path(scratch) / "restored"):
-                self.weights = json.loads((Path(scratch) / "restored" / "actor" / "weights.json").read_bytes())
+            restored = Path(scratch) / "restored"
+            if checkpoint := self.journal.restore(lambda path, records: folders.fetch(store, path, records, restored)):
+                self.weights = json.loads((restored / "actor" / "weights.json").read_bytes())
                 assert len(self.weights) == checkpoint.step
 
     def step(self, texts: bool = False) -> None:
@@ -63,7 +66,8 @@ class Training:
             (folder / "actor").mkdir(parents=True)
             (folder / "actor" / "weights.json").write_text(json.dumps(self.weights))
             (folder / "optimizer.bin").write_bytes(bytes(self._padding))
-            self.journal.commit(len(self.weights), folder if checkpoint else None, self.ledger())
+            save = partial(folders.send, self._store, folder) if checkpoint else None
+            self.journal.commit(len(self.weights), save, self.ledger())
 
     def finish(self) -> None:
         self.journal.finish({}, self.ledger())

@@ -27,7 +27,7 @@ from limr.local.words import duration, progress_words
 from limr.plan import Child, Died, Finished, Running, StageState, StageStatus
 from limr.spec import Experiment
 from limr.stage import ArmResult, Interval, Ledger, Outcome, Progress, StageInput, StageKind, StageRef, StageResult
-from limr.stage_files import FileReporter, StageFiles
+from limr.stage_files import FileChannel, StageFiles
 
 SECONDS = 60.0
 
@@ -104,7 +104,7 @@ def test_every_kind_has_code() -> None:
 
 def test_a_quiet_stage_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_main, "BEAT_SECONDS", 0.01)
-    reporter = FileReporter(tmp_path / "progress.json")
+    reporter = FileChannel(StageFiles(tmp_path))
     with stage_main._beating(reporter):
         deadline = time.monotonic() + SECONDS
         while not (tmp_path / "progress.json").exists():
@@ -113,7 +113,7 @@ def test_a_quiet_stage_beats(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_reporter_is_asked_to_stop_once_and_for_all(tmp_path: Path) -> None:
-    reporter = FileReporter(tmp_path / "progress.json")
+    reporter = FileChannel(StageFiles(tmp_path))
     assert not reporter.stop_requested()
     reporter.stop()
     assert reporter.stop_requested()

@@ -26,7 +26,7 @@ from limr.plan import (
     renewed,
 )
 from limr.spec import Experiment
-from limr.stage import ArmResult, Ledger, Outcome, Output, Progress, StageResult
+from limr.stage import ArmResult, Ledger, Outcome, Output, Progress, Selected, StageResult
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = "s3://bucket/experiments/default/demo"
@@ -139,6 +139,16 @@ def test_child_names_are_short_labels_and_never_shared() -> None:
     assert all(re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) and len(name) <= 47 for name in names)
     # An experiment called x-select-a and an arm called a-report of experiment x do not meet.
     assert child_name("x-select-a", Child("report", 1)) != child_name("x", Child("select-a-report", 1))
+
+
+def test_the_columns_follow_the_run() -> None:
+    world = World(experiment()).go()
+    assert (world.status.stage, world.status.progress, world.status.selected) == ("probe", "starting", "")
+    world.seen[Child("probe", 1)] = Running(Progress(updated_at=1.0, step=3, steps=168))
+    assert (world.go(1).status.progress, world.status.message) == ("3/168", "running: probe (attempt 1)")
+    world.end("probe", succeeded())
+    world.end("select-lim", succeeded(selected=Selected(prompts=1389, of=8523)))
+    assert (world.status.stage, world.status.selected) == ("train-lim-s1", "1389/8523")
 
 
 def test_a_whole_run() -> None:

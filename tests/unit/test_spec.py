@@ -32,6 +32,20 @@ def test_the_papers_evaluation_settings_yield_to_what_is_written() -> None:
     assert (math.samples, math.temperature, math.max_response_tokens) == (1, 0, 99)
 
 
+def test_null_says_nothing_against_the_papers_settings() -> None:
+    """An API server drops it."""
+    benchmarks = [{"name": "aime24", "uri": "a", "maxResponseTokens": None, "questionField": None}]
+    (aime,) = spec(evaluation={"protocol": "paper", "benchmarks": benchmarks}).evaluation.benchmarks
+    assert (aime.max_response_tokens, aime.question_field) == (3072, None)
+
+
+@pytest.mark.parametrize(("clip", "bounds"), [(None, None), (0, []), (0.0, ())])
+def test_clips_can_be_left_out(clip: Any, bounds: Any) -> None:
+    ppo = spec(ppo={"valueClip": clip, "importanceClip": bounds}).ppo
+    assert (ppo.value_clip, ppo.importance_clip) == (None, None)
+    assert type(ppo).model_validate_json(ppo.model_dump_json(by_alias=True)) == ppo
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

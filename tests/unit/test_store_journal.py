@@ -10,7 +10,7 @@ from servers.training import STAGE, Training, check_history, check_nothing_else_
 
 from limr.errors import LimrError
 from limr.stage import Ledger
-from limr.store import digest
+from limr.store import digest, folders
 from limr.store.base import StoreError
 from limr.store.journal import Fenced, Journal
 from limr.store.local import LocalStore
@@ -160,8 +160,8 @@ def test_a_finished_stage_is_only_read(store: LocalStore, tmp_path: Path) -> Non
             lambda: journal.add_step(4, 1, step_table(4, 2), {}),
             lambda: journal.finish({}, Ledger()),
             lambda: journal.commit(3, None, Ledger()),
-            lambda: journal.publish("model", tmp_path),
-            lambda: journal.restore(tmp_path / "restored"),
+            lambda: journal.publish("model", lambda path: ()),
+            lambda: journal.restore(lambda path, records: True),
         ):
             with pytest.raises(ValueError, match="stage probe is finished"):
                 write()
@@ -233,7 +233,7 @@ def test_publish_gives_a_folder_away_below_its_attempt(store: LocalStore, tmp_pa
     folder = tmp_path / "model"
     folder.mkdir()
     (folder / "config.json").write_bytes(b"{}")
-    output = journal.publish("model", folder)
+    output = journal.publish("model", lambda path: folders.send(store, folder, path))
     assert output.uri == f"{store.uri}/probe/attempt-3/model"
     assert not folder.exists()
     store.download("probe/attempt-3/model", folder)

@@ -24,10 +24,9 @@ def _experiment(uri: str, **metadata: str) -> Experiment:
 
 
 def test_names_below_an_experiment_and_a_stage() -> None:
-    assert layout.experiment_root(_experiment("runs")) == "runs/default/qwen-math"
+    assert _experiment("runs").root == "runs/default/qwen-math"
     assert (
-        layout.experiment_root(_experiment("s3://rl/x/", namespace="team", uid="0123456789ab-cdef"))
-        == "s3://rl/x/team/qwen-math-01234567"
+        _experiment("s3://rl/x/", namespace="team", uid="0123456789ab-cdef").root == "s3://rl/x/team/qwen-math-01234567"
     )
     assert layout.trajectories(2, 3, 25) == "attempt-2/trajectories/epoch=0003/step=000025.parquet"
     assert layout.texts(2, 3, 25) == "attempt-2/texts/epoch=0003/step=000025.parquet"

@@ -16,6 +16,7 @@ COMMANDS = {
     "run": ("limr.local.command:run", "Run an experiment on this machine, or go on where it stopped."),
     "select": ("limr.selection.command:select", "Choose prompts from trajectories or scores one already has."),
     "grade": ("limr.reward.command:grade", "Grade responses in a JSONL file."),
+    "crd": ("limr.crd.command:crd", "Print the CustomResourceDefinition of LIMRExperiment."),
     "version": ("limr.cli:version", "Say which version of limr this is."),
 }
 

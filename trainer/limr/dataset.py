@@ -109,8 +109,20 @@ def _row_problem(record: object, prompt_field: str, answer_field: str) -> str | 
             return f"field {field!r} is missing (it has: {', '.join(map(str, record)) or 'nothing'})"
         if not isinstance(value, (str, int, float)) or isinstance(value, bool):
             return f"field {field!r} is {type(value).__name__}; write text or a number"
-        if field == prompt_field and not str(value).strip():
-            return f"field {field!r} is empty"
-        if "\0" in str(value):
-            return f"field {field!r} holds a NUL byte; remove it"
+        wrong = text_problem(str(value))
+        if wrong and (field == prompt_field or str(value).strip()):  # an empty answer is worth a warning only
+            return f"field {field!r} {wrong}"
+    return None
+
+
+def text_problem(text: str) -> str | None:
+    """Why `text` can be no prompt, and what to do; None when it can."""
+    if not text.strip():
+        return "is empty; write it or remove the row"
+    if "\0" in text:
+        return "holds a NUL byte; remove it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "holds half of a surrogate pair, which is no text; mend the escape"
     return None

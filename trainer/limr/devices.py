@@ -47,17 +47,17 @@ def device_count(cluster: Cluster, on_gpus: bool) -> int:
 
 def learner_options(role: Role) -> dict[str, Any]:
     environment = {"DS_ACCELERATOR": "cuda" if cluster_has_gpus() else "cpu"}
-    return _options(role, environment)
+    return _options("learner", role, environment)
 
 
 def engine_options(role: Role) -> dict[str, Any]:
     environment = dict(ENGINE_ENVIRONMENT)
     if not cluster_has_gpus():
         environment["VLLM_CPU_KVCACHE_SPACE"] = "2"  # GiB
-    return _options(role, environment)
+    return _options("rollout", role, environment)
 
 
-def _options(role: Role, environment: dict[str, str]) -> dict[str, Any]:
+def _options(name: str, role: Role, environment: dict[str, str]) -> dict[str, Any]:
     on_gpus = cluster_has_gpus()
     # On one machine learners and engines take turns, so each kind may use all cores.
     threads = max(1, round(role.cpus) if on_gpus else (os.cpu_count() or 1) // role.replicas)
@@ -67,6 +67,8 @@ def _options(role: Role, environment: dict[str, str]) -> dict[str, Any]:
     return {
         "num_gpus": role.gpus if on_gpus else 0,
         "num_cpus": role.cpus if on_gpus else 0,
+        # On a cluster each role has Pods of its own, with one such resource each.
+        "resources": {f"limr_{name}": 1} if os.environ.get("LIMR_PLACEMENT") == "roles" else {},
         "max_restarts": 0,
         "runtime_env": {"env_vars": variables},
     }

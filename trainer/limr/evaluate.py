@@ -6,7 +6,6 @@ import json
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -16,8 +15,9 @@ from limr.actors import connect
 from limr.dataset import Prompt
 from limr.model_files import FINGERPRINT_FILE, local_model
 from limr.prompts import load_tokenizer, tokenize
+from limr.records import grade_requests
 from limr.reward.pool import Grader
-from limr.reward.verdict import GradeRequest, Verdict
+from limr.reward.verdict import Verdict
 from limr.rollout.group import EngineGroup, Fingerprint
 from limr.rollout.types import SamplingSettings, engine_settings, sample_seed
 from limr.spec import Benchmark, Spec
@@ -65,11 +65,7 @@ def ask(questions: Questions, engines: EngineGroup, grader: Grader, seed: int) -
     seeds = [sample_seed(seed, 0, position) for position in range(len(questions.prompts))]
     rollouts = engines.generate(questions.tokens, seeds, questions.settings)
     samples = questions.settings.samples
-    references = [prompt.answer for prompt in questions.prompts for _ in range(samples)]
-    requests = [
-        GradeRequest(text, reference, bool(truncated))
-        for text, reference, truncated in zip(rollouts.texts, references, rollouts.truncated, strict=True)
-    ]
+    requests = grade_requests(rollouts, [prompt for prompt in questions.prompts for _ in range(samples)])
     correct = [int(grade.verdict is Verdict.CORRECT) for grade in grader.grade(requests)]
     return Answers(
         correct=[correct[start : start + samples] for start in range(0, len(correct), samples)],
@@ -200,9 +196,8 @@ class _Evaluation:
             self._engines = self._start_engines()
             self._resources.callback(self._engines.close)
         if model.files is not None:
-            folder = local_model(model.files.uri, self._spec.storage.endpoint, model.files.digest)
-            fingerprint = Fingerprint.from_json((Path(folder) / FINGERPRINT_FILE).read_text())
-            self._engines.load_files(folder, fingerprint)
+            said = read_uri(f"{model.files.uri}/{FINGERPRINT_FILE}", self._spec.storage.endpoint)
+            self._engines.load_files(model.files.uri, model.files.digest, Fingerprint.from_json(said.decode()))
         return self._engines
 
     def _start_engines(self) -> EngineGroup:

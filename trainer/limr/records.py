@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from limr.dataset import Prompt
 from limr.learner.types import Measured, StepBatch
-from limr.reward.verdict import Grade, Verdict
+from limr.reward.verdict import Grade, GradeRequest, Verdict
 from limr.rollout.types import Rollouts
 
 
@@ -29,6 +29,14 @@ class Sampled:
 
     def prompt_of_response(self) -> NDArray[np.int64]:
         return np.repeat(self.indices, self.samples)
+
+
+def grade_requests(rollouts: Rollouts, prompts: Sequence[Prompt]) -> list[GradeRequest]:
+    """What the grader is asked about each response; `prompts` has the prompt of each."""
+    return [
+        GradeRequest(text, prompt.answer, bool(truncated))
+        for text, prompt, truncated in zip(rollouts.texts, prompts, rollouts.truncated, strict=True)
+    ]
 
 
 def step_batch(sampled: Sampled, prompt_tokens: Sequence[list[int]]) -> StepBatch:

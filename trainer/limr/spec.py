@@ -4,31 +4,67 @@ Defaults are the LIMR paper's values (Less is More for RL Scaling, 2025). Every 
 `kubectl explain` and the docs are made from here. Rules that join several fields of one part live in that part's
 validator, rules that join several parts in `Spec`; each message says what to write instead and names every field it
 joins (limr.validate relies on that: it does not repeat a rule whose fields are already known to be wrong).
+`cel` beside a validator says the same for the API server; a test compares the two on generated specs.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
+
+from limr.cel import Cel
 
 # An arm's name ends up in RayJob names (at most 47 characters): <experiment>--train-<arm>-s<seed>-<attempt>.
 # "--" only stands after the experiment's name, so that no two experiments can claim one child.
 ExperimentName = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=20)]
 ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=10)]
 Seed = Annotated[int, Field(ge=0, le=999)]
-NonEmpty = Annotated[str, StringConstraints(min_length=1)]
+NonEmpty = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Text = Annotated[str, StringConstraints(max_length=16384)]
+Uri = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
+ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=253)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+
+
+def _add_cel(schema: dict[str, Any], part: type[Part]) -> None:
+    if part.cel:
+        schema["x-kubernetes-validations"] = [rule.to_json() for rule in part.cel]
+
+
+def _bounds(value: Any) -> Any:
+    return tuple(value) or None if isinstance(value, list | tuple) else value
+
+
+# null means none too, but `kubectl apply` drops it, so that the default would count: these can be written otherwise.
+OrNone = Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(lambda value: value or None)]
+BoundsOrNone = Annotated[tuple[float, float] | None, BeforeValidator(_bounds)]
 
 
 class Part(BaseModel):
     """camelCase in files; a misspelt field is an error, never ignored."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, populate_by_name=True, alias_generator=to_camel, allow_inf_nan=False
+        extra="forbid",
+        frozen=True,
+        populate_by_name=True,
+        alias_generator=to_camel,
+        allow_inf_nan=False,
+        json_schema_extra=_add_cel,
     )
+
+    cel: ClassVar[tuple[Cel, ...]] = ()
 
 
 def refuse(problems: list[str]) -> None:
@@ -40,9 +76,19 @@ def refuse(problems: list[str]) -> None:
 class PromptFormat(Part):
     """How a question becomes the text that the model continues; the same in training and in evaluation."""
 
-    template: NonEmpty = Field("{prompt}", description="Text around the question; must contain {prompt}.")
+    template: Text = Field("{prompt}", min_length=1, description="Text around the question; must contain {prompt}.")
     chat: bool = Field(False, description="Apply the tokenizer's chat template, with the text as the user's turn.")
-    system: str | None = Field(None, description="System message; needs chat: true.")
+    system: Text | None = Field(None, description="System message; needs chat: true.")
+
+    cel = (
+        Cel(
+            "self.template.contains('{prompt}')",
+            "template has no {prompt}, so the question would be lost; write for example '{prompt}'",
+        ),
+        Cel(
+            "!has(self.system) || self.chat", "system is only used by a chat template; set chat: true or remove system"
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -56,27 +102,45 @@ class PromptFormat(Part):
 
 
 class Model(Part):
-    uri: NonEmpty = Field(description="Hub id (Qwen/Qwen2.5-Math-7B), s3://…, or a directory in Hugging Face form.")
-    revision: str | None = Field(None, description="Commit or tag of a hub model.")
+    uri: Uri = Field(description="Hub id (Qwen/Qwen2.5-Math-7B), s3://…, or a directory in Hugging Face form.")
+    revision: NonEmpty | None = Field(None, description="Commit or tag of a hub model.")
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Precision of weights in every process.")
     prompt: PromptFormat = Field(PromptFormat(), description="How a question becomes the text that it continues.")
 
 
 class Dataset(Part):
-    uri: NonEmpty = Field(description="JSON or JSONL file (local path or s3://), one object per prompt.")
+    uri: Uri = Field(description="JSON or JSONL file (local path or s3://), one object per prompt.")
     prompt_field: NonEmpty = Field("prompt", description="Field with the question.")
     answer_field: NonEmpty = Field("answer", description="Field with the reference answer.")
 
 
 class Storage(Part):
-    uri: NonEmpty = Field("runs", description="Folder or s3://bucket/prefix below which each experiment gets its own.")
-    endpoint: str | None = Field(None, description="URL of an S3-compatible server; empty for AWS.")
-    credentials_secret: str | None = Field(
+    uri: Uri = Field("runs", description="Folder or s3://bucket/prefix below which each experiment gets its own.")
+    endpoint: Annotated[str, StringConstraints(max_length=2048)] | None = Field(
+        None, description="URL of an S3-compatible server; empty for AWS."
+    )
+    credentials_secret: ObjectName | None = Field(
         None,
         description="Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. On a laptop the environment counts.",
     )
+    ca_config_map: ObjectName | None = Field(
+        None, description="ConfigMap whose ca.crt signs the endpoint's certificate, instead of the usual authorities."
+    )
     texts: bool = Field(False, description="Also record the responses' texts, beside the trajectories.")
-    service_account_name: str | None = Field(None, description="ServiceAccount with a cloud role, instead of a Secret.")
+    service_account_name: ObjectName | None = Field(
+        None, description="ServiceAccount with a cloud role, instead of a Secret."
+    )
+
+    cel = (
+        Cel(
+            "!has(self.credentialsSecret) || !has(self.serviceAccountName)",
+            "credentialsSecret and serviceAccountName exclude each other; keep one",
+        ),
+        Cel(
+            "!has(self.endpoint) || self.endpoint == '' || self.uri.startsWith('s3://')",
+            "endpoint is only used with an s3:// uri; change uri or remove endpoint",
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -123,13 +187,15 @@ class PPO(Part):
     clip_low: float = Field(0.2, gt=0, lt=1, description="ε below 1 of the ratio clip.")
     clip_high: float = Field(0.2, gt=0, description="ε above 1; larger than clipLow is 'clip-higher'.")
     dual_clip: float | None = Field(None, gt=1, description="Bound c of the dual clip for negative advantages.")
-    value_clip: float | None = Field(0.2, gt=0, description="ε of the value clip; null for none.")
+    value_clip: OrNone = Field(0.2, description="ε of the value clip; 0 for none.")
     reward_clip: float = Field(10.0, gt=0, description="Rewards are clipped to ± this.")
     gamma: float = Field(1.0, gt=0, le=1, description="Discount γ per token.")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="λ of generalised advantage estimation (ppo only).")
     whiten_advantages: bool = Field(True, description="Over all response tokens of all learners (ppo only).")
-    importance_clip: tuple[float, float] | None = Field(
-        (0.5, 5.0), description="Bounds of the off-policy correction learner/sampler (TIS); null for none."
+    importance_clip: BoundsOrNone = Field(
+        (0.5, 5.0),
+        description="Bounds [low, high] of the off-policy correction learner/sampler (TIS); [] for none.",
+        json_schema_extra={"minItems": 0},
     )
     compat: Literal["none", "paper"] = Field(
         "none",
@@ -139,6 +205,32 @@ class PPO(Part):
     offload_optimizer: bool = Field(True, description="Keep Adam's state in host memory.")
     gradient_checkpointing: bool = Field(True, description="Recompute activations in the backward pass.")
     packing: bool = Field(True, description="Pack a micro-batch's sequences into one row instead of padding them.")
+
+    cel = (
+        Cel(
+            "self.promptsPerStep * self.samplesPerPrompt % self.trainBatchSize == 0",
+            "promptsPerStep × samplesPerPrompt = ${self.promptsPerStep * self.samplesPerPrompt} responses do not "
+            "divide into updates of trainBatchSize = ${self.trainBatchSize}; make trainBatchSize a divisor of "
+            "${self.promptsPerStep * self.samplesPerPrompt}",
+            at="trainBatchSize",
+        ),
+        Cel(
+            "self.algorithm == 'ppo' || self.samplesPerPrompt >= 2",
+            "algorithm ${self.algorithm} compares a prompt's samples; set samplesPerPrompt to 2 or more",
+            at="samplesPerPrompt",
+        ),
+        Cel(
+            "!has(self.importanceClip) || self.importanceClip.size() != 1",
+            "importanceClip is [low, high], or [] for none; the second is missing",
+            at="importanceClip",
+        ),
+        Cel(
+            "!has(self.importanceClip) || self.importanceClip.size() < 2 || "
+            "self.importanceClip[0] <= self.importanceClip[1]",
+            "importanceClip is [low, high]; the first is larger than the second",
+            at="importanceClip",
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -173,13 +265,16 @@ class Reward(Part):
 
     function: str | None = Field(
         None,
-        pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$",
+        max_length=256,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
         description="Own grader as package.module:function; see docs/rewards.md. Default: the paper's rule.",
     )
     correct: float = Field(1.0, description="Reward of a correct answer.")
     wrong: float = Field(-0.5, description="Reward of a boxed but wrong answer.")
     malformed: float = Field(-1.0, description="Reward of a format error, a timeout or an error of the grader.")
-    timeout_seconds: float = Field(5.0, gt=0, description="A verdict that takes longer is 'timeout'.")
+    timeout_seconds: float = Field(
+        5.0, gt=0, description="A verdict that takes more seconds of processor time is 'timeout'."
+    )
     memory_mib: int = Field(2048, ge=256, description="Memory that one grading process may use.")
     workers: int | None = Field(None, ge=1, description="Grading processes; default: the cores there are.")
 
@@ -206,12 +301,12 @@ class Strategy(Part):
     )
     round_digits: int | None = Field(None, ge=0, le=12, description="Round scores before comparing with the threshold.")
     parameters: dict[str, float | int | str | bool] = Field(
-        {}, description="Settings of the strategy, for example {low: 0.2, high: 0.8} for passrate."
+        {}, max_length=32, description="Settings of the strategy, for example {low: 0.2, high: 0.8} for passrate."
     )
 
 
 class Selection(Strategy):
-    scores_from: str | None = Field(
+    scores_from: Uri | None = Field(
         None, description="File with scores one already has (JSON, Parquet): no probe runs."
     )
 
@@ -220,6 +315,13 @@ class SubsetSize(Part):
     same_as: ShortName | None = Field(None, description="As many prompts as that arm selected.")
     count: int | None = Field(None, ge=1, description="This many prompts.")
     fraction: float | None = Field(None, gt=0, le=1, description="This share of the dataset.")
+
+    cel = (
+        Cel(
+            "[has(self.sameAs), has(self.count), has(self.fraction)].filter(given, given).size() == 1",
+            "give exactly one of sameAs, count, fraction",
+        ),
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -241,6 +343,19 @@ class Arm(Part):
         False, description="Do not train: the probe itself, a training on all prompts, is this arm's result."
     )
 
+    cel = (
+        Cel(
+            "self.seeds.all(seed, self.seeds.exists_one(other, other == seed))",
+            "seeds has a value twice; each seed is one training",
+            at="seeds",
+        ),
+        Cel(
+            "!self.reuseProbe || !(has(self.size) || has(self.steps) || has(self.selection))",
+            "reuseProbe takes the probe as it is; remove selection, size and steps",
+            at="reuseProbe",
+        ),
+    )
+
     @model_validator(mode="after")
     def _check(self) -> Self:
         problems = []
@@ -256,14 +371,26 @@ class Training(Part):
     steps: int | None = Field(None, ge=1, description="Steps of every arm; default: as many as the probe took.")
 
 
+# What protocol: paper sets for a benchmark that says nothing else itself.
+PAPER_PROTOCOL: dict[str, dict[str, float | int]] = {
+    "aime24": {"samples": 4, "temperature": 0.4, "topP": 0.95, "maxResponseTokens": 3072},
+    "amc23": {"samples": 4, "temperature": 0.4, "topP": 0.95, "maxResponseTokens": 3072},
+    "math500": {"samples": 1, "temperature": 0.0, "topP": 0.95, "maxResponseTokens": 3072},
+}
+
+
 class Benchmark(Part):
+    """One set of questions; samples, temperature, topP and maxResponseTokens may come from spec.evaluation.protocol."""
+
     name: ShortName = Field(description="Names the benchmark in the results.")
-    uri: NonEmpty = Field(description="JSON or JSONL file with questions and answers.")
-    question_field: str | None = Field(None, description="Field with the question. Default: question, else prompt.")
+    uri: Uri = Field(description="JSON or JSONL file with questions and answers.")
+    question_field: NonEmpty | None = Field(
+        None, description="Field with the question. Default: question, else prompt."
+    )
     answer_field: NonEmpty = Field("answer", description="Field with the reference answer.")
-    samples: int = Field(1, ge=1, description="Responses per question.")
-    temperature: float = Field(0.0, ge=0, le=5, description="Sampling temperature; 0 is greedy.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 samples from the whole distribution.")
+    samples: int = Field(1, ge=1, description="Responses per question. Default: 1.")
+    temperature: float = Field(0.0, ge=0, le=5, description="Sampling temperature. Default: 0, which is greedy.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling. Default: 1, the whole distribution.")
     max_response_tokens: int | None = Field(None, ge=1, description="Default: ppo.maxResponseTokens.")
     limit: int | None = Field(None, ge=1, description="Only the first questions.")
 
@@ -274,6 +401,13 @@ class Benchmark(Part):
                 "temperature 0 (greedy) gives the same response every time; set samples: 1 or a temperature"
             )
         return self
+
+
+def _sampling(field: str, default: str) -> str:
+    """CEL for what a field of the benchmark `one` will be."""
+    settings = ", ".join(f"'{name}': {values[field]}" for name, values in PAPER_PROTOCOL.items())
+    paper = f"has(self.protocol) && one.name in {{{settings}}} ? {{{settings}}}[one.name] : {default}"
+    return f"(has(one.{field}) ? one.{field} : {paper})"
 
 
 class Evaluation(Part):
@@ -287,6 +421,29 @@ class Evaluation(Part):
         description="What the base model and every trained model are compared on; none: no evaluation.",
     )
     every_steps: int | None = Field(None, ge=1, description="Also evaluate during training, every so many steps.")
+
+    cel = (
+        Cel(
+            "self.benchmarks.all(one, self.benchmarks.exists_one(other, other.name == one.name))",
+            "two benchmarks have the same name; rename one",
+            at="benchmarks",
+        ),
+        Cel(
+            "!self.benchmarks.exists(one, one.name == 'average')",
+            "the report has a column 'average' of its own; rename the benchmark",
+            at="benchmarks",
+        ),
+        Cel(
+            "!has(self.everySteps) || self.benchmarks.size() > 0",
+            "everySteps has no benchmarks to evaluate; add benchmarks or remove it",
+            at="everySteps",
+        ),
+        Cel(  # here and not in Benchmark, because the protocol decides what is not written
+            f"self.benchmarks.all(one, {_sampling('samples', '1')} == 1 || {_sampling('temperature', '0.0')} > 0.0)",
+            "temperature 0 (greedy) gives the same response every time; set samples: 1 or a temperature",
+            at="benchmarks",
+        ),
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -309,41 +466,57 @@ class Evaluation(Part):
         return self
 
 
-PAPER_PROTOCOL: dict[str, dict[str, float | int]] = {
-    "aime24": {"samples": 4, "temperature": 0.4},
-    "amc23": {"samples": 4, "temperature": 0.4},
-    "math500": {"samples": 1, "temperature": 0.0},
-}
-
-
 def _paper_benchmark(entry: Any) -> Any:
-    """The paper's sampling settings for a benchmark it used; what the entry says itself wins."""
+    """The paper's sampling settings for a benchmark it used; what the entry says itself wins (null says nothing)."""
     if not isinstance(entry, dict) or entry.get("name") not in PAPER_PROTOCOL:
         return entry
-    return {"topP": 0.95, "maxResponseTokens": 3072, **PAPER_PROTOCOL[entry["name"]], **entry}
+    settings = PAPER_PROTOCOL[entry["name"]]
+    said = {name: value for name, value in entry.items() if value is not None or name not in settings}
+    return {**settings, **said}
 
 
-class Role(Part):
+class Place(Part):
+    """Where a Pod runs and what it asks for. On a laptop none of it counts."""
+
+    cpus: float = Field(1, gt=0, description="CPU cores that each asks for.")
+    memory_gib: float | None = Field(
+        None, gt=0, description="Host memory of each, in GiB, asked for and at most; 40 % of it for Ray's objects."
+    )
+    node_selector: dict[str, str] = Field({}, max_length=64, description="Labels of the nodes it may run on.")
+    tolerations: list[dict[str, Any]] = Field([], max_length=64, description="Taints it tolerates, as in a Pod.")
+    affinity: dict[str, Any] = Field({}, description="Affinity, as in a Pod.")
+    topology_spread: list[dict[str, Any]] = Field(
+        [], max_length=8, description="topologySpreadConstraints, as in a Pod."
+    )
+    pod_template: dict[str, Any] = Field(
+        {},
+        description="Merged over the Pod template by the rules of a strategic merge patch: containers, volumes and "
+        "variables by their name. The main container's name is 'limr'.",
+    )
+
+
+class Role(Place):
     """One kind of Ray worker. On a laptop only `replicas` counts."""
 
-    replicas: int = Field(1, ge=1, le=1024, description="How many processes.")
-    gpus: int = Field(1, ge=0, le=16, description="GPUs of each; without GPUs on the machine they run on its CPU.")
-    cpus: float = Field(1, gt=0, description="CPU cores that each asks for.")
-    memory_gib: float | None = Field(None, gt=0, description="Host memory that each asks for, in GiB.")
-    node_selector: dict[str, str] = Field({}, description="Labels of the nodes it may run on.")
-    tolerations: list[dict[str, Any]] = Field([], description="Taints it tolerates, as in a Pod.")
+    replicas: int = Field(1, ge=1, le=1024, description="How many processes, each in a Pod of its own.")
+    gpus: int = Field(1, ge=0, le=16, description="GPUs of each; 0 on a cluster without GPUs.")
 
 
 class Cluster(Part):
-    image: str | None = Field(None, description="Trainer image, best by digest.")
+    image: Uri | None = Field(None, description="Trainer image, best by digest; default: the operator's.")
+    image_pull_secrets: list[ObjectName] = Field([], max_length=8, description="Secrets to pull the image with.")
+    driver: Place = Field(Place(), description="Ray head, with the training loop; also selection and report.")
     learner: Role = Field(Role(), description="DeepSpeed processes: one rank of actor, critic and reference each.")
     rollout: Role = Field(Role(), description="vLLM engines.")
 
 
 class Schedule(Part):
-    queue: str | None = Field(None, description="Kueue LocalQueue.")
-    priority_class: str | None = Field(None, description="PriorityClass of the Pods.")
+    queue: ObjectName | None = Field(None, description="Kueue LocalQueue.")
+    priority_class: ObjectName | None = Field(None, description="PriorityClass of the Pods.")
     suspend: bool = Field(False, description="true: checkpoint, then stop; false again: go on at the same step.")
+    parallel_stages: int | None = Field(
+        None, ge=1, le=100, description="How many stages may run at once; default: all that can. On a laptop one."
+    )
 
 
 class Limits(Part):
@@ -352,6 +525,17 @@ class Limits(Part):
     heartbeat_seconds: int = Field(900, ge=10, description="A stage silent for longer has failed.")
     wait_seconds: int = Field(1800, ge=1, description="Longest wait for an engine or learner within a step.")
     device_hours: float | None = Field(None, gt=0, description="Budget of the whole experiment.")
+
+
+RESERVED_NAMES = ("base", "probe")  # lines of the report that are no arms
+MAX_ARMS = 20
+_TWICE = "!self.arms.exists_one(other, other.name == arm.name)"
+_INDEXES = list(range(MAX_ARMS))  # CEL has no other way to speak of what stands above
+_SAME_AS_NONE_ABOVE = (
+    "i < self.arms.size() && has(self.arms[i].size) && has(self.arms[i].size.sameAs) && "
+    f"!{_INDEXES}.exists(j, j < i && self.arms[j].name == self.arms[i].size.sameAs && !self.arms[j].reuseProbe)"
+)
+_FIRST_SAME_AS_NONE = f"self.arms[{_INDEXES}.filter(i, {_SAME_AS_NONE_ABOVE})[0]].size.sameAs"
 
 
 class Spec(Part):
@@ -366,7 +550,7 @@ class Spec(Part):
     selection: Selection = Field(Selection(), description="How arms choose their prompts, unless they say otherwise.")
     training: Training = Field(Training(), description="What all arms' trainings share.")
     arms: list[Arm] = Field(
-        [Arm(name="lim")], min_length=1, max_length=20, description="The follow-on trainings that are compared."
+        [Arm(name="lim")], min_length=1, max_length=MAX_ARMS, description="The follow-on trainings that are compared."
     )
     evaluation: Evaluation = Field(Evaluation(), description="How the base model and the trained models are compared.")
     cluster: Cluster = Field(Cluster(), description="Image and workers.")
@@ -374,6 +558,42 @@ class Spec(Part):
     limits: Limits = Field(Limits(), description="When to stop trying.")
     ttl_seconds_after_finished: int | None = Field(
         None, ge=0, description="Delete the resource this long after its end; what it stored stays. Default: never."
+    )
+
+    cel = (
+        Cel(
+            f"!self.arms.exists(arm, {_TWICE})",
+            f"'${{self.arms.filter(arm, {_TWICE})[0].name}}' stands twice; rename one",
+            at="arms",
+        ),
+        Cel(
+            f"!self.arms.exists(arm, arm.name in {list(RESERVED_NAMES)})",
+            f"the report has a line '${{self.arms.filter(arm, arm.name in {list(RESERVED_NAMES)})[0].name}}' of its "
+            "own; rename the arm",
+            at="arms",
+        ),
+        Cel(
+            f"!{_INDEXES}.exists(i, {_SAME_AS_NONE_ABOVE})",
+            f"size.sameAs: '${{{_FIRST_SAME_AS_NONE}}}' is not the name of an arm above this one that "
+            "selects prompts (reuseProbe selects none); put that arm first",
+            at="arms",
+        ),
+        Cel(
+            "self.ppo.trainBatchSize % self.cluster.learner.replicas == 0",
+            "${self.ppo.trainBatchSize} responses cannot be shared evenly by ${self.cluster.learner.replicas} "
+            "learners; write a multiple of cluster.learner.replicas",
+            at="ppo.trainBatchSize",
+        ),
+        Cel(
+            "!has(self.selection.scoresFrom) || !self.arms.exists(arm, arm.reuseProbe)",
+            "selection.scoresFrom skips the probe, so there is none to reuse; remove one of the two",
+            at="arms",
+        ),
+        Cel(
+            "!has(self.selection.scoresFrom) || has(self.training.steps) || self.arms.all(arm, has(arm.steps))",
+            "without a probe there is no default number of steps; write one",
+            at="training.steps",
+        ),
     )
 
     @model_validator(mode="after")
@@ -387,9 +607,6 @@ class Spec(Part):
 
     def strategy_of(self, arm: Arm) -> Strategy:
         return arm.selection or self.selection
-
-
-RESERVED_NAMES = ("base", "probe")  # lines of the report that are no arms
 
 
 def _arm_problems(spec: Spec) -> list[str]:
@@ -452,3 +669,10 @@ class Experiment(Part):
     kind: Literal["LIMRExperiment"] = "LIMRExperiment"
     metadata: Metadata
     spec: Spec
+
+    @property
+    def root(self) -> str:
+        """URI of its folder: <storage.uri>/<namespace>/<name>-<first 8 of the uid>; without uid only the name."""
+        metadata = self.metadata
+        name = f"{metadata.name}-{metadata.uid[:8]}" if metadata.uid else metadata.name
+        return f"{self.spec.storage.uri.rstrip('/')}/{metadata.namespace}/{name}"

@@ -15,6 +15,7 @@ END = "<!-- end of fields -->"
 
 _BOUNDS = {"minimum": "≥ {:g}", "exclusiveMinimum": "> {:g}", "maximum": "≤ {:g}", "exclusiveMaximum": "< {:g}"}
 _TYPES = {"integer": "whole number", "number": "number", "string": "text", "boolean": "true or false"}
+LONG = 100  # characters; a limit above it is no news
 
 Schema = Mapping[str, Any]
 
@@ -65,7 +66,7 @@ def _value(field: Schema, parts: Mapping[str, Schema]) -> tuple[str, Schema | No
     if schema.get("type") == "object":
         return "names with values", None
     bounds = [text.format(schema[key]) for key, text in _BOUNDS.items() if key in schema]
-    if "maxLength" in schema:
+    if schema.get("maxLength", LONG) < LONG:
         bounds.append(f"≤ {schema['maxLength']} characters")
     return ", ".join([_TYPES[schema["type"]], *bounds]), None
 

@@ -46,19 +46,19 @@ class Document(BaseModel):
 
 
 class Output(Document):
-    """One thing that a stage made. `digest` is "sha256:<hex>" of the bytes at `uri` (of the manifest, for a folder)."""
+    """One thing that a stage made."""
 
-    uri: str
-    digest: str
+    uri: str = Field(description="Where it is.")
+    digest: str = Field(description="sha256:<hex> of its bytes; of the manifest's, for a folder.")
 
 
 class Ledger(Document):
     """What a stage cost. Device-seconds: wall seconds × devices held (GPUs; without GPUs, trainer processes)."""
 
-    rollouts: int = 0
-    prompt_tokens: int = 0
-    response_tokens: int = 0
-    device_seconds: float = 0.0
+    rollouts: int = Field(0, description="Responses sampled.")
+    prompt_tokens: int = Field(0, description="Tokens of the prompts, once for each response.")
+    response_tokens: int = Field(0, description="Tokens of the responses.")
+    device_seconds: float = Field(0.0, description="Wall seconds times the devices held.")
 
     def __add__(self, other: Ledger) -> Ledger:
         return Ledger(
@@ -89,32 +89,41 @@ class StageInput(Document):
 class Progress(Document):
     """Where a stage stands. Written at least every few seconds: it is also the heartbeat."""
 
-    updated_at: float  # seconds since the epoch
-    step: int = 0
-    steps: int = 0
-    message: str = ""
-    reward_mean: float | None = None
-    tokens_per_second: float | None = None
-    eta_seconds: float | None = None
-    checkpoint_step: int | None = None
-    ledger: Ledger = Ledger()  # of this attempt so far
+    updated_at: float = Field(description="When the stage said so, in seconds since 1970.")
+    step: int = Field(0, description="Steps done.")
+    steps: int = Field(0, description="Steps in all; 0 while unknown.")
+    message: str = Field("", description="What it is doing.")
+    reward_mean: float | None = Field(None, description="Mean reward of the last step's responses.")
+    tokens_per_second: float | None = Field(None, description="Response tokens per second in the last step.")
+    eta_seconds: float | None = Field(None, description="Seconds that are left at this speed.")
+    checkpoint_step: int | None = Field(None, description="Step of the last checkpoint, where a next attempt goes on.")
+    ledger: Ledger = Field(Ledger(), description="Cost of this attempt so far.")
 
 
 class Interval(Document):
     """A mean and its 95 % confidence interval."""
 
-    mean: float
-    low: float
-    high: float
+    mean: float = Field(description="The mean.")
+    low: float = Field(description="Lower end of the interval.")
+    high: float = Field(description="Upper end of the interval.")
 
 
 class ArmResult(Document):
     """One line of the results table: the base model or an arm."""
 
-    name: str
-    prompts: int | None = None  # trained on; None for the base model
-    benchmarks: Mapping[str, Interval] = {}  # accuracy, from 0 to 1
-    device_hours: float | None = None
+    name: str = Field(description="base, or the arm's name.")
+    prompts: int | None = Field(None, description="How many it was trained on; absent for the base model.")
+    benchmarks: Mapping[str, Interval] = Field(
+        {}, description="Accuracy from 0 to 1 by benchmark, and their average where there are several."
+    )
+    device_hours: float | None = Field(None, description="What this arm cost.")
+
+
+class Selected(Document):
+    """How many prompts a selection kept."""
+
+    prompts: int = Field(description="Prompts selected, for each seed.")
+    of: int = Field(description="Prompts to choose from.")
 
 
 class StageResult(Document):
@@ -123,6 +132,7 @@ class StageResult(Document):
     message: str  # a sentence for a person
     outputs: Mapping[str, Output] = {}
     ledger: Ledger = Ledger()  # of this attempt
+    selected: Selected | None = None  # by Selection stages only
     results: tuple[ArmResult, ...] = ()  # by the Report stage only
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from limr.channel import Channel
 from limr.errors import LimrError
 from limr.stage import Progress, StageInput, StageResult
 from limr.store import disk
@@ -27,29 +27,24 @@ class StageFiles:
         self.result = folder / "result.json"
 
 
-class FileReporter:
-    """Writes a stage's progress to a file; whoever started the stage asks it to stop by calling `stop`."""
+class FileChannel(Channel):
+    """The channel of a stage on this machine; whoever started the stage asks it to stop by a signal."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
+    def __init__(self, files: StageFiles) -> None:
+        super().__init__()
+        self._files = files
         self._lock = threading.Lock()
-        self._stop = threading.Event()
-        self.last = Progress(updated_at=time.time())
+
+    def read_input(self) -> StageInput:
+        return read_input(self._files.input)
 
     def progress(self, progress: Progress) -> None:
         with self._lock:
             self.last = progress
-            write(self._file, progress.to_json())
+            write(self._files.progress, progress.to_json())
 
-    def beat(self) -> None:
-        """Says again what was said last, with the time of now."""
-        self.progress(self.last.model_copy(update={"updated_at": time.time()}))
-
-    def stop_requested(self) -> bool:
-        return self._stop.is_set()
-
-    def stop(self) -> None:
-        self._stop.set()
+    def finish(self, result: StageResult) -> None:
+        write(self._files.result, result.to_json())
 
 
 def write(file: Path, text: str) -> None:

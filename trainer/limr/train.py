@@ -12,23 +12,24 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 from limr import devices
 from limr.actors import connect
-from limr.dataset import Prompt
 from limr.evaluate import Questions, ask, load_questions
 from limr.learner.group import LearnerGroup
 from limr.learner.types import LearnerSettings
 from limr.model_files import FINGERPRINT_FILE
-from limr.records import Sampled, step_batch, step_metrics, text_table, trajectory_table
+from limr.records import Sampled, grade_requests, step_batch, step_metrics, text_table, trajectory_table
 from limr.reward.pool import Grader
-from limr.reward.verdict import GradeRequest
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
 from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult
 from limr.stopwatch import Pace, Stopwatch
 from limr.store.base import Store
+from limr.store.digest import FileRecord
+from limr.store.folders import merged, send
 from limr.store.journal import Journal
 from limr.workload import Workload, load_workload
 
@@ -47,17 +48,24 @@ def run_stage(stage_input: StageInput, store: Store, reporter: Reporter) -> Stag
         if journal.manifest.finished:  # by an attempt that was cut off before it could say so
             return _finished(journal, Ledger())
         connect()
-        return Trainer(stage_input, journal, reporter, workload, resources).run()
+        return Trainer(stage_input, store, journal, reporter, workload, resources).run()
 
 
 class Trainer:
     """One attempt of a stage, with engines, learners and grader that `resources` closes."""
 
     def __init__(
-        self, stage_input: StageInput, journal: Journal, reporter: Reporter, workload: Workload, resources: ExitStack
+        self,
+        stage_input: StageInput,
+        store: Store,
+        journal: Journal,
+        reporter: Reporter,
+        workload: Workload,
+        resources: ExitStack,
     ) -> None:
         self._spec = spec = stage_input.experiment.spec
         self._attempt = stage_input.attempt
+        self._store = store
         self._journal, self._reporter, self._work = journal, reporter, workload
         self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-")))
         self._grader = resources.enter_context(Grader(spec.reward))
@@ -109,7 +117,7 @@ class Trainer:
             rollouts = self._sample([work.tokens[index] for index in indices], step)
         with self._part("grading", step, clock):
             samples = self._spec.ppo.samples_per_prompt
-            requests = _grade_requests(rollouts, [work.prompts[index] for index in indices.repeat(samples)])
+            requests = grade_requests(rollouts, [work.prompts[index] for index in indices.repeat(samples)])
             grades = self._grader.grade(requests)
             sampled = Sampled(step, work.sampler.epoch(step), indices, samples, rollouts, grades)
         with self._part("logprobs", step, clock):
@@ -162,7 +170,7 @@ class Trainer:
     def _restore(self) -> int:
         """The number of steps done before, with learners and ledger as they were after them."""
         folder = self._scratch / "restored"
-        checkpoint = self._journal.restore(folder)
+        checkpoint = self._journal.restore(partial(self._learners.fetch, folder))
         if checkpoint is None:
             return 0
         self._learners.restore(folder)
@@ -171,16 +179,18 @@ class Trainer:
 
     def _checkpoint(self, step: int) -> None:
         folder = self._scratch / f"step-{step}"
-        self._learners.save(folder)
-        self._journal.commit(step, folder, self._total)
+        self._journal.commit(step, partial(self._learners.save, folder), self._total)
 
     def _publish(self) -> None:
         """Writes the trained model and ends the stage's history."""
-        folder = self._scratch / "model"
-        self._learners.export(folder)
-        self._work.tokenizer.save_pretrained(folder)
-        (folder / FINGERPRINT_FILE).write_text(self._fingerprint.to_json())
-        self._journal.finish({"model": self._journal.publish("model", folder)}, self._total)
+        self._journal.finish({"model": self._journal.publish("model", self._send_model)}, self._total)
+
+    def _send_model(self, path: str) -> tuple[FileRecord, ...]:
+        weights = self._learners.export(self._scratch / "weights", path)
+        beside = self._scratch / "beside-weights"
+        self._work.tokenizer.save_pretrained(beside)
+        (beside / FINGERPRINT_FILE).write_text(self._fingerprint.to_json())
+        return merged([weights, send(self._store, beside, path)])
 
     def _charge(self, sampled: Sampled) -> None:
         now = time.monotonic()
@@ -216,6 +226,7 @@ class Trainer:
         return LearnerSettings(
             model=spec.model.uri,
             revision=spec.model.revision,
+            root=self._store.uri,
             endpoint=spec.storage.endpoint,
             dtype=spec.model.dtype,
             ppo=spec.ppo,
@@ -233,10 +244,3 @@ def _finished(journal: Journal, spent: Ledger) -> StageResult:
         outputs={**journal.manifest.outputs, "manifest": journal.output},
         ledger=spent,
     )
-
-
-def _grade_requests(rollouts: Rollouts, prompts: list[Prompt]) -> list[GradeRequest]:
-    return [
-        GradeRequest(text, prompt.answer, bool(truncated))
-        for text, prompt, truncated in zip(rollouts.texts, prompts, rollouts.truncated, strict=True)
-    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 from dataclasses import dataclass
 
 import pyarrow.parquet as pq
@@ -17,6 +18,8 @@ from limr.sampler import PromptSampler
 from limr.spec import Arm, Spec
 from limr.stage import StageInput, StageKind
 from limr.store import read_uri
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,10 @@ def load_workload(stage_input: StageInput) -> Workload:
 def load_prompts(spec: Spec) -> list[Prompt]:
     source = spec.dataset
     data = read_uri(source.uri, spec.storage.endpoint)
-    return dataset.parse(data, source.uri, source.prompt_field, source.answer_field).prompts
+    parsed = dataset.parse(data, source.uri, source.prompt_field, source.answer_field)
+    for warning in parsed.warnings:
+        _log.warning("%s", warning)
+    return parsed.prompts
 
 
 def _subset(stage_input: StageInput, arm: Arm, seed: int, every: list[Prompt]) -> list[Prompt]:

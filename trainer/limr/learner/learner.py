@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
@@ -41,6 +42,10 @@ from limr.ppo.metrics import (
 )
 from limr.ppo.schedule import learning_rate_factor
 from limr.spec import Algorithm
+from limr.store import open_store
+from limr.store.base import Store
+from limr.store.digest import FileRecord
+from limr.store.folders import fetch, send
 from limr.tensors import WeightBundle, to_bytes
 
 STATE_TAG = "state"
@@ -56,6 +61,9 @@ class Learner:
 
     def free_address(self) -> tuple[str, int]:
         return free_address()
+
+    def machine(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
 
     def start(self, address: tuple[str, int]) -> None:
         """Meets the other ranks at `address` and loads the models."""
@@ -226,6 +234,17 @@ class Learner:
         return answer
 
     # Checkpoints. Every random draw is made from (seed, step), so weights, optimizer state and counts are all there is.
+
+    def send(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
+        """Moves what lies in `folder` on this machine below `path` in the store."""
+        return send(self._store(), folder, path)
+
+    def fetch(self, path: str, records: tuple[FileRecord, ...], folder: Path) -> bool:
+        """Copies the folder at `path` in the store to `folder` on this machine; whether its bytes verify."""
+        return fetch(self._store(), path, records, folder)
+
+    def _store(self) -> Store:
+        return open_store(self._settings.root, self._settings.endpoint)
 
     def save(self, folder: Path) -> None:
         """Writes this rank's files of the training state below `folder`."""

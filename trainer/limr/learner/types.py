@@ -14,6 +14,7 @@ from limr.spec import PPO
 class LearnerSettings:
     model: str  # directory in Hugging Face form, hub id, or s3://
     revision: str | None
+    root: str  # URI of the experiment's folder in the store
     endpoint: str | None  # of S3
     dtype: str
     ppo: PPO

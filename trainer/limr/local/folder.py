@@ -14,14 +14,13 @@ from limr.plan import Child, Status, immutable_changes
 from limr.spec import Experiment
 from limr.stage_files import StageFiles
 from limr.store import disk
-from limr.store.layout import experiment_root
 
 
 class RunFolder:
     """The experiment's own folder where it is stored on this machine, else one in the work directory."""
 
     def __init__(self, experiment: Experiment, workdir: Path) -> None:
-        self.root = experiment_root(experiment)
+        self.root = experiment.root
         name = Path(self.root).name
         self.path = workdir.absolute() / name if "://" in self.root else Path(self.root)
         self._status = self.path / "status.json"

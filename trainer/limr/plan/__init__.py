@@ -6,9 +6,10 @@ The caller observes, plans, stores the status, then makes the world look like th
 something changed or `wake_at` has come. Nothing else is remembered anywhere.
 """
 
+from limr.plan.columns import with_columns
 from limr.plan.decide import Plan, plan, renewed
 from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
-from limr.plan.immutable import immutable_changes
+from limr.plan.immutable import immutable_changes, may_change
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus, Status
 
@@ -31,6 +32,8 @@ __all__ = [
     "child_name",
     "graph",
     "immutable_changes",
+    "may_change",
     "plan",
     "renewed",
+    "with_columns",
 ]

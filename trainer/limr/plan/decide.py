@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from limr.plan.columns import with_columns
 from limr.plan.graph import ENGINE_KINDS, Child, Stage, graph
 from limr.plan.observation import Finished, Observation, Running, Waiting
 from limr.plan.phase import conditions, phase_of
@@ -168,7 +169,7 @@ class _Turn:
     def status(self) -> Status:
         generation = self._experiment.metadata.generation
         phase = phase_of(self._order, self._stages, self._suspend, self._broke)
-        return Status(
+        status = Status(
             phase=phase,
             observed_generation=generation,
             conditions=conditions(
@@ -178,6 +179,7 @@ class _Turn:
             device_hours=device_hours(self._stages),
             results=self._results(),
         )
+        return with_columns(status)
 
     def _results(self) -> tuple[ArmResult, ...]:
         report = self._order[-1].name

@@ -14,6 +14,7 @@ MUTABLE = (
     "ttlSecondsAfterFinished",
     "checkpoint",
     "storage.endpoint",
+    "storage.caConfigMap",
     "storage.credentialsSecret",
     "storage.serviceAccountName",
     "reward.workers",
@@ -24,7 +25,12 @@ def immutable_changes(started: Experiment, wanted: Experiment) -> list[str]:
     """Paths of the fields that differ and may not, as a person writes them: spec.ppo.promptsPerStep."""
     before, after = (experiment.model_dump(mode="json", by_alias=True)["spec"] for experiment in (started, wanted))
     changes = _differences(before, after, "")
-    return [f"spec.{path}" for path in changes if not any(_within(path, free) for free in MUTABLE)]
+    return [f"spec.{path}" for path in changes if not may_change(path)]
+
+
+def may_change(path: str) -> bool:
+    """Whether the field at `path` below spec, and all below it, may change once the experiment has started."""
+    return any(path == free or path.startswith(f"{free}.") for free in MUTABLE)
 
 
 def _differences(before: Any, after: Any, path: str) -> list[str]:
@@ -37,7 +43,3 @@ def _differences(before: Any, after: Any, path: str) -> list[str]:
         for key in sorted(before.keys() | after.keys())
         for change in _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
     ]
-
-
-def _within(path: str, part: str) -> bool:
-    return path == part or path.startswith(part + ".")

@@ -151,6 +151,7 @@ def _finished(stage: StageStatus, result: StageResult, limits: Limits, now: date
                 retry_at=None,
                 reason=result.reason,
                 message=result.message,
+                selected=result.selected,
                 outputs=dict(result.outputs),
                 ledger=stage.ledger + result.ledger,
             )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Literal
 
-from pydantic import AwareDatetime
+from pydantic import AwareDatetime, Field
 
-from limr.stage import ArmResult, Document, Ledger, Output, Progress, StageKind
+from limr.stage import ArmResult, Document, Ledger, Output, Progress, Selected, StageKind
 
 
 class Phase(StrEnum):
@@ -37,37 +37,51 @@ ACTIVE = frozenset(
 )
 
 
+# A probe, 20 arms with a selection each and 20 seeds each, an evaluation and a report are 423.
+MAX_STAGES = 512
+
+
 class StageStatus(Document):
-    kind: StageKind
-    state: StageState = StageState.PENDING
-    attempt: int = 0  # the latest; 0 before the first
-    charged_attempts: int = 0  # those that count against limits.attempts
-    started_at: AwareDatetime | None = None  # of the latest attempt, once it has begun
-    heartbeat_at: AwareDatetime | None = None  # when its progress was last seen to change, by the planner's clock
-    finished_at: AwareDatetime | None = None
-    retry_at: AwareDatetime | None = None
-    reason: str = ""
-    message: str = ""
-    progress: Progress | None = None  # of the latest attempt
-    outputs: Mapping[str, Output] = {}
-    ledger: Ledger = Ledger()  # of all attempts that have ended
+    """One stage, over all of its attempts."""
+
+    kind: StageKind = Field(description="What the stage does.")
+    state: StageState = Field(StageState.PENDING, description="Where it stands; docs/resource.md explains each state.")
+    attempt: int = Field(0, description="The latest attempt; 0 before the first.")
+    charged_attempts: int = Field(0, description="Attempts that count against spec.limits.attempts.")
+    started_at: AwareDatetime | None = Field(None, description="When the latest attempt began to work.")
+    heartbeat_at: AwareDatetime | None = Field(None, description="When its progress was last seen to change.")
+    finished_at: AwareDatetime | None = Field(None, description="When the latest attempt ended.")
+    retry_at: AwareDatetime | None = Field(None, description="When the next attempt begins at the earliest.")
+    reason: str = Field("", description="Why it stands there, in one word.")
+    message: str = Field("", description="The same in a sentence.")
+    progress: Progress | None = Field(None, description="What the latest attempt said last.")
+    selected: Selected | None = Field(None, description="What a selection kept.")
+    outputs: Mapping[str, Output] = Field({}, description="What it made, by name.")
+    ledger: Ledger = Field(Ledger(), description="Cost of all attempts that have ended.")
 
 
 class Condition(Document):
     """As Kubernetes writes conditions; `message` says what to do."""
 
-    type: str
-    status: Literal["True", "False"]
-    reason: str
-    message: str
-    last_transition_time: AwareDatetime
-    observed_generation: int = 0
+    type: str = Field(description="Accepted, Progressing, Suspended, Complete or Failed.")
+    status: Literal["True", "False"] = Field(description="Whether it holds.")
+    reason: str = Field(description="Why, in one word.")
+    message: str = Field(description="Why, in a sentence, and what to do.")
+    last_transition_time: AwareDatetime = Field(description="Since when it holds, or does not.")
+    observed_generation: int = Field(0, description="The metadata.generation that it speaks of.")
 
 
 class Status(Document):
-    phase: Phase = Phase.PENDING
-    observed_generation: int = 0
-    conditions: tuple[Condition, ...] = ()
-    stages: Mapping[str, StageStatus] = {}
-    device_hours: float = 0.0
-    results: tuple[ArmResult, ...] = ()  # filled by the report
+    phase: Phase = Field(Phase.PENDING, description="The whole in one word.")
+    observed_generation: int = Field(0, description="The metadata.generation that this status follows from.")
+    conditions: tuple[Condition, ...] = Field((), description="What holds and what does not, and what to do about it.")
+    stages: Mapping[str, StageStatus] = Field({}, max_length=MAX_STAGES, description="Every stage, by its name.")
+    device_hours: float = Field(0.0, description="What all stages cost so far.")
+    results: tuple[ArmResult, ...] = Field((), description="The base model and each arm; filled by the report.")
+    stage: str = Field("", description="The stage that matters most now, and how many others run.")
+    progress: str = Field("", description="That stage's steps, or how many stages are done.")
+    selected: str = Field("", description="Prompts kept of all; by arm where arms differ.")
+    best: str = Field("", description="Best line of the results, by average accuracy.")
+    spent: str = Field("", description="Device-hours with two decimals.")
+    charged_attempts: int = Field(0, description="Attempts that failed, of all stages.")
+    message: str = Field("", description="The most telling condition's message.")

@@ -32,12 +32,6 @@ def plan(lengths: Sequence[int], micro_batch_size: int, packed: bool) -> list[li
     return [order[start : start + micro_batch_size] for start in range(0, len(order), micro_batch_size)]
 
 
-def padding_share(lengths: Sequence[int], micro_batches: Sequence[Sequence[int]]) -> float:
-    """The share of positions that hold no token when each micro-batch is padded to its longest sequence."""
-    positions = sum(len(batch) * max(lengths[i] for i in batch) for batch in micro_batches)
-    return 1 - sum(lengths[i] for batch in micro_batches for i in batch) / positions
-
-
 def _longest_first(lengths: Sequence[int]) -> list[int]:
     return sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
 

@@ -23,6 +23,7 @@ class Engine:
     """Holds the policy's weights of one version and samples from them."""
 
     def __init__(self, settings: EngineSettings) -> None:
+        self._endpoint = settings.endpoint
         self._llm = LLM(
             model=local_model(settings.model, settings.endpoint),
             revision=settings.revision,
@@ -44,9 +45,9 @@ class Engine:
         self._reload((name, from_bytes(data, dtype, shape)) for name, data, dtype, shape in bundle.tensors)
         self._version = bundle.version
 
-    def load_files(self, model: str) -> None:
-        """Replaces the weights by those of another directory of the same architecture."""
-        self._reload(_named_weights(Path(model)))
+    def load_files(self, uri: str, version: str) -> None:
+        """Replaces the weights by those of another model of the same architecture, in Hugging Face form."""
+        self._reload(_named_weights(Path(local_model(uri, self._endpoint, version))))
 
     def _reload(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})

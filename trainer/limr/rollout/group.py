@@ -63,9 +63,9 @@ class EngineGroup:
         """
         self._bring(("load", bundle), fingerprint)
 
-    def load_files(self, model: str, fingerprint: Fingerprint) -> None:
-        """As `sync`, with the weights of a directory on this machine."""
-        self._bring(("load_files", model), fingerprint)
+    def load_files(self, uri: str, version: str, fingerprint: Fingerprint) -> None:
+        """As `sync`, with the weights of a model in Hugging Face form; `version` changes with its bytes."""
+        self._bring(("load_files", uri, version), fingerprint)
 
     def generate(self, prompts: Sequence[list[int]], seeds: Sequence[int], settings: SamplingSettings) -> Rollouts:
         """`settings.samples` responses to each prompt, in the prompts' order."""

@@ -14,9 +14,8 @@ import pyarrow.parquet as pq
 from limr.selection.accuracy import Floats
 from limr.selection.run import Selection
 from limr.store.base import Store
-from limr.store.layout import SCORES, SUBSET
+from limr.store.layout import SCORES, SUBSET, SUMMARY
 
-SUMMARY = "summary.json"
 ROWS = "subset.json"
 
 

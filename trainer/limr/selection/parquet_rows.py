@@ -17,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from limr.dataset import text_problem
 from limr.errors import LimrError
 from limr.selection.accumulate import Batch, Rows, reduce
 from limr.selection.files import InputFile
 from limr.selection.numbering import Numbering
-from limr.selection.texts import Texts, problem
+from limr.selection.texts import Texts
 
 WORKERS = 2
 READ_AHEAD = 4  # row groups per worker
@@ -115,7 +116,7 @@ def _rows(group: _RowGroup, numbering: Numbering, texts: Texts) -> Rows:
 
 def _identities(prompts: list[str], texts: Texts, where: str) -> Any:
     for text in prompts:
-        if wrong := problem(text):
+        if wrong := text_problem(text):
             raise LimrError(f"{where}: column 'prompt' {wrong}")
     return pa.array([texts.prompt_id(text) for text in prompts], pa.string())
 

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from limr.dataset import text_problem
 from limr.errors import LimrError
-from limr.selection.texts import problem
 
 Record = Mapping[str, Any]
 
@@ -21,7 +21,7 @@ def prompt(record: Record, name: str, row: int) -> tuple[str, bool]:
     for field in ("prompt", "prompt_id"):
         value = record.get(field)
         if isinstance(value, str):
-            if wrong := problem(value):
+            if wrong := text_problem(value):
                 raise LimrError(f"{name}: row {row}: field {field!r} {wrong}")
             return value, field == "prompt"
     for field in ("prompt", "prompt_id"):

@@ -19,7 +19,7 @@ from limr.spec import Arm, SubsetSize
 from limr.stage import Output, StageInput
 from limr.store import digest, read_uri
 from limr.store.base import Store
-from limr.store.layout import MANIFEST, SCORES, SUBSET, in_stage
+from limr.store.layout import MANIFEST, SCORES, SUBSET, SUMMARY, in_stage
 
 PROBE = "probe"
 
@@ -86,7 +86,7 @@ def _files(strategy: Strategy, selections: Mapping[int, Selection]) -> dict[str,
         summary |= {"seed": None, "seeds": list(selections)}
     if strategy.needs_trajectories:
         files[SCORES] = output.scores_bytes(first)
-    return {**files, output.SUMMARY: output.json_bytes(summary)}
+    return {**files, SUMMARY: output.json_bytes(summary)}
 
 
 def _write(files: Mapping[str, bytes], stage_input: StageInput, store: Store) -> dict[str, Output]:

@@ -20,16 +20,3 @@ class Texts:
         if self._keep:
             self.by_id.setdefault(identity, text)
         return identity
-
-
-def problem(text: str) -> str | None:
-    """Why `text` can be no prompt, and what to do; None when it can."""
-    if not text.strip():
-        return "is empty; write the prompt or remove the row"
-    if "\0" in text:
-        return "holds a NUL byte; remove it"
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return "holds half of a surrogate pair, which is no text; mend the escape"
-    return None

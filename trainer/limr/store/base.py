@@ -18,8 +18,6 @@ from limr.errors import LimrError
 class StoreError(LimrError):
     """The store cannot be used: unreachable, read-only, full, access denied. Says which URI and what to do."""
 
-    reason = "StoreFailed"
-
     reason = "StoreUnavailable"
 
 

@@ -11,19 +11,24 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import Self
 
 import pyarrow as pa
 
 from limr.stage import Ledger, Output
-from limr.store import digest, disk, layout
+from limr.store import digest, layout
 from limr.store.base import Conflict, NotFound, Store
+from limr.store.digest import FileRecord
 from limr.store.manifest import CheckpointRecord, Manifest, parse, rounded
 from limr.store.step_writer import Fenced, StepWriter
 
 __all__ = ["Fenced", "Journal"]
+
+# How a folder's files come to a path of the store, and back: see limr.store.folders. Training state lies on the
+# machines of all learners, so the journal's own machine need not have it.
+Send = Callable[[str], tuple[FileRecord, ...]]
+Fetch = Callable[[str, tuple[FileRecord, ...]], bool]  # whether the bytes verify
 
 _log = logging.getLogger(__name__)
 
@@ -78,8 +83,8 @@ class Journal:
         """The stage's history as an output: its manifest."""
         return Output(uri=self._uri(layout.MANIFEST), digest=digest.of_bytes(_encoded(self.manifest)))
 
-    def restore(self, target: Path) -> CheckpointRecord | None:
-        """Downloads the last checkpoint whose bytes verify to the folder `target`, replacing it.
+    def restore(self, fetch: Fetch) -> CheckpointRecord | None:
+        """Fetches the last checkpoint whose bytes verify.
 
         Steps after that checkpoint are forgotten: they are to be redone. None when there is no checkpoint.
         """
@@ -88,7 +93,7 @@ class Journal:
             raise ValueError("restore comes before the first add_step")
         for count in range(len(self.manifest.checkpoints), 0, -1):
             record = self.manifest.checkpoints[count - 1]
-            if self._fetched(record, target):
+            if fetch(layout.in_stage(self._stage, record.path), record.files):
                 self.manifest = self.manifest.rewound(count)
                 return record
             _log.warning("%s: is missing or damaged; going on from the checkpoint before", self._uri(record.path))
@@ -108,10 +113,10 @@ class Journal:
             raise ValueError(f"step {step} cannot be added; the next is {following}")
         self._writer.add(step, epoch, table, rounded(metrics), texts)
 
-    def commit(self, step: int, checkpoint: Path | None, ledger: Ledger) -> None:
-        """Makes the steps up to `step` truth, together with the checkpoint that follows them, in folder `checkpoint`.
+    def commit(self, step: int, save: Send | None, ledger: Ledger) -> None:
+        """Makes the steps up to `step` truth, together with the checkpoint that follows them, which `save` sends.
 
-        The folder is given up. `ledger` is what the stage has cost up to this step. Nothing happens when the last
+        `ledger` is what the stage has cost up to this step. Nothing happens when the last
         checkpoint is that of `step` already. Steps committed without a checkpoint hold until the next attempt, which
         redoes them. Raises Fenced when another writer has the stage.
         """
@@ -124,16 +129,15 @@ class Journal:
                 f"step {step} cannot be committed: {len(self._writer)} steps follow {self.manifest.last_step}"
             )
         records = self._writer.written(count)
-        saved = self._saved(step, checkpoint, ledger) if checkpoint else None
+        saved = self._saved(step, save, ledger) if save else None
         self._move_on(self.manifest.advanced(records, saved, ledger, self._keep))
         self._writer.take(count)
 
-    def publish(self, name: str, folder: Path) -> Output:
-        """Stores a folder that the stage made below this attempt's own folder. The local folder is given up."""
+    def publish(self, name: str, send: Send) -> Output:
+        """Stores a folder that the stage made, below this attempt's own folder."""
         self._check_open()
         path = layout.product(self.manifest.attempt, name)
-        records = digest.of_folder(folder)
-        self._store.upload(folder, layout.in_stage(self._stage, path), move=True)
+        records = send(layout.in_stage(self._stage, path))
         return Output(uri=self._uri(path), digest=digest.of_records(records))
 
     def finish(self, outputs: Mapping[str, Output], ledger: Ledger) -> None:
@@ -162,24 +166,15 @@ class Journal:
         if self.manifest.finished:
             raise ValueError(f"stage {self._stage} is finished; nothing can be added to it")
 
-    def _saved(self, step: int, folder: Path, ledger: Ledger) -> CheckpointRecord:
+    def _saved(self, step: int, save: Send, ledger: Ledger) -> CheckpointRecord:
         attempt = self.manifest.attempt
         path = layout.checkpoint(attempt, step)
-        files = digest.of_folder(folder)
+        files = save(layout.in_stage(self._stage, path))
         if not files:
-            raise ValueError(f"the checkpoint folder {folder} is empty")
-        self._store.upload(folder, layout.in_stage(self._stage, path), move=True)
+            raise ValueError(f"the checkpoint of step {step} is empty")
         return CheckpointRecord(
             step=step, attempt=attempt, path=path, digest=digest.of_records(files), files=files, ledger=ledger
         )
-
-    def _fetched(self, record: CheckpointRecord, target: Path) -> bool:
-        disk.remove(target)
-        try:
-            self._store.download(layout.in_stage(self._stage, record.path), target)
-        except NotFound:
-            return False
-        return digest.of_folder(target) == record.files
 
     def _move_on(self, manifest: Manifest) -> None:
         path = layout.in_stage(self._stage, layout.MANIFEST)

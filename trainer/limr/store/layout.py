@@ -4,22 +4,14 @@ from __future__ import annotations
 
 import re
 
-from limr.spec import Experiment
-
 MANIFEST = "manifest.json"
 SCORES = "scores.parquet"
 SUBSET = "subset.parquet"
+SUMMARY = "summary.json"
 RESULTS = "results.json"
 REPORT = "index.html"
 
 _ATTEMPT = re.compile(r"(?:checkpoints/)?attempt-(\d+)/")
-
-
-def experiment_root(experiment: Experiment) -> str:
-    """URI of the experiment's folder: <storage.uri>/<namespace>/<name>-<first 8 of the uid>, without uid the name."""
-    metadata = experiment.metadata
-    name = f"{metadata.name}-{metadata.uid[:8]}" if metadata.uid else metadata.name
-    return f"{experiment.spec.storage.uri.rstrip('/')}/{metadata.namespace}/{name}"
 
 
 def in_stage(stage: str, path: str) -> str:

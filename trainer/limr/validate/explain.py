@@ -36,7 +36,8 @@ _LIMITS: dict[str, Callable[[Context], str]] = {
 _PATTERNS = {
     r"^[a-z](-?[a-z0-9])*$": "lower-case letters, digits and single hyphens, beginning with a letter",
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and hyphens",
-    r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$": "package.module:function",
+    r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$": "lower-case letters, digits, hyphens and dots",
+    r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$": "package.module:function",
 }
 
 

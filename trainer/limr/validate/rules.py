@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 
+from limr.cel import Cel
 from limr.spec import PAPER_PROTOCOL, Arm, Experiment, Spec, Strategy
 from limr.validate.explain import shown, similar
 
@@ -30,11 +31,50 @@ BUILT_IN: Mapping[str, BuiltIn] = {
     "variance": BuiltIn(ranks_only=True),
 }
 
+_CHOICE = "(has(arm.selection) ? arm.selection.strategy : self.selection.strategy)"
+_THRESHOLD = "(has(arm.selection) ? has(arm.selection.threshold) : has(self.selection.threshold))"
+_RANKING = [name for name, strategy in BUILT_IN.items() if strategy.ranks_only]
+_MEASURING = [name for name, strategy in BUILT_IN.items() if strategy.needs_trajectories]
 
-def rules(experiment: Experiment) -> Iterator[str]:
-    """Each broken rule as "path: message", the message naming every field it joins."""
+
+def _no_arm(wrong: str, says: str) -> Cel:
+    wrong = f"!arm.reuseProbe && {wrong}"
+    return Cel(f"!self.arms.exists(arm, {wrong})", f"'${{self.arms.filter(arm, {wrong})[0].name}}' {says}", at="arms")
+
+
+# By path, what CEL can say of the rules below.
+CEL: Mapping[str, tuple[Cel, ...]] = {
+    "": (
+        _no_arm(
+            f"{_CHOICE} in {_RANKING} && !has(arm.size) && !{_THRESHOLD}",
+            "has a strategy without a threshold of its own, and no size; write how many prompts it keeps, for example "
+            "size: {sameAs: lim}",
+        ),
+        _no_arm(f"{_CHOICE} == 'full' && has(arm.size)", "has strategy full, which keeps every prompt; remove size"),
+        _no_arm(
+            f"has(self.selection.scoresFrom) && {_CHOICE} in {_MEASURING} && {_CHOICE} != self.selection.strategy",
+            "has a strategy that needs the trajectories of a probe, but selection.scoresFrom gives scores of another "
+            "one and no probe runs; remove scoresFrom or this strategy",
+        ),
+    ),
+    "evaluation": (
+        Cel(
+            f"!has(self.protocol) || self.benchmarks.exists(one, one.name in {list(PAPER_PROTOCOL)})",
+            f"paper sets the sampling of {', '.join(PAPER_PROTOCOL)}, but none of these is the name of a benchmark; "
+            "name the benchmarks so or remove protocol",
+            at="protocol",
+        ),
+    ),
+}
+
+
+def rules(experiment: Experiment, strategies: Collection[str] = ()) -> Iterator[str]:
+    """Each broken rule as "path: message", the message naming every field it joins.
+
+    `strategies` exist besides those that are installed here.
+    """
     spec = experiment.spec
-    known = known_strategies()
+    known = [*known_strategies(), *strategies]
     for path, strategy in _strategies(spec):
         if strategy.strategy not in known:
             yield f"{path}.strategy: {_unknown(strategy.strategy, known)}"

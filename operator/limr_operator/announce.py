@@ -1,0 +1,95 @@
+"""Events: what changed between two statuses, for `kubectl describe` and whoever collects them."""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from limr.plan import StageState, StageStatus, Status
+from limr.spec import Experiment
+from limr_operator import names
+from limr_operator.api import Api, ApiError
+
+LONGEST_MESSAGE = 1000  # the API takes 1,024 bytes
+
+_log = logging.getLogger(__name__)
+
+
+class News(NamedTuple):
+    reason: str
+    message: str
+    warning: bool = False
+
+
+def announce(experiment: Experiment, before: Status, after: Status, api: Api) -> None:
+    """An event for each change. They inform people only, so one that cannot be written is worth a log line."""
+    for news in changes(before, after):
+        metadata = experiment.metadata
+        _log.info("%s/%s: %s: %s", metadata.namespace, metadata.name, news.reason, news.message)
+        try:
+            api.create(_event(experiment, news))
+        except ApiError as error:
+            _log.warning("%s/%s: an event was not written: %s", metadata.namespace, metadata.name, error)
+
+
+def changes(before: Status, after: Status) -> Iterator[News]:
+    for name, stage in after.stages.items():
+        old = before.stages.get(name) or StageStatus(kind=stage.kind)
+        yield from _of_stage(name, old, stage)
+    verdict = {condition.type: condition for condition in before.conditions}
+    for condition in after.conditions:
+        old_condition = verdict.get(condition.type)
+        same = old_condition and (old_condition.status, old_condition.reason) == (condition.status, condition.reason)
+        if condition.type == "Accepted" and condition.status == "False" and not same:
+            yield News(condition.reason, condition.message, warning=True)
+    if before.phase is not after.phase:
+        yield News(after.phase.value, f"the experiment is {after.phase.value}", warning=after.phase.value == "Failed")
+
+
+def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
+    where = f"{name}, attempt {new.attempt}"
+    if new.attempt > old.attempt:
+        yield News("StageStarting", where)
+    if new.state is old.state and (new.reason, new.message) == (old.reason, old.message):
+        return
+    match new.state:
+        case StageState.RUNNING:
+            yield News("StageRunning", where)
+        case StageState.SUCCEEDED:
+            yield News("StageSucceeded", f"{where}: {new.message or 'done'}")
+        case StageState.FAILED:
+            yield News("StageFailed", f"{where}: {new.reason}: {new.message}", warning=True)
+        case StageState.PENDING if new.retry_at:
+            charged = new.charged_attempts > old.charged_attempts
+            yield News("StageWillRetry", f"{where}: {new.reason}: {new.message}", warning=charged)
+        case StageState.QUEUED if new.reason != old.reason:
+            yield News("StageWaiting", f"{where}: {new.reason}: {new.message}")
+        case StageState.STOPPING | StageState.TERMINATING:
+            yield News("StageStopping", f"{where}: {new.reason}: {new.message}")
+
+
+def _event(experiment: Experiment, news: News) -> dict[str, object]:
+    metadata = experiment.metadata
+    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    return {
+        "apiVersion": "v1",
+        "kind": "Event",
+        "metadata": {"name": f"{metadata.name}.{uuid.uuid4().hex[:16]}", "namespace": metadata.namespace},
+        "involvedObject": {
+            "apiVersion": names.API_VERSION,
+            "kind": names.KIND,
+            "namespace": metadata.namespace,
+            "name": metadata.name,
+            "uid": metadata.uid,
+        },
+        "type": "Warning" if news.warning else "Normal",
+        "reason": news.reason,
+        "message": news.message[:LONGEST_MESSAGE],
+        "eventTime": now,
+        "reportingComponent": "limr-operator",
+        "reportingInstance": "limr-operator",
+        "action": "Reconcile",
+    }

@@ -1,0 +1,163 @@
+"""The Kubernetes API as the operator uses it: plain objects in, plain objects out.
+
+Every write asks the fence first: an operator that has lost its Lease must not write any more, whatever it was about to
+do. The library's own models are not used, because most objects here have none (RayJob, LIMRExperiment).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from limr_operator import names
+
+REQUEST_SECONDS = 15.0
+
+Object = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Kind:
+    group: str  # "" for the core group
+    version: str
+    plural: str
+    namespaced: bool = True
+
+    def path(self, namespace: str | None, name: str = "") -> str:
+        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+        scope = f"/namespaces/{namespace}" if self.namespaced and namespace else ""
+        return f"{root}{scope}/{self.plural}" + (f"/{name}" if name else "")
+
+
+KINDS = {
+    names.KIND: Kind(names.GROUP, names.VERSION, names.PLURAL),
+    "RayJob": Kind("ray.io", "v1", "rayjobs"),
+    "Job": Kind("batch", "v1", "jobs"),
+    "Pod": Kind("", "v1", "pods"),
+    "ConfigMap": Kind("", "v1", "configmaps"),
+    "ServiceAccount": Kind("", "v1", "serviceaccounts"),
+    "Event": Kind("", "v1", "events"),
+    "Role": Kind("rbac.authorization.k8s.io", "v1", "roles"),
+    "RoleBinding": Kind("rbac.authorization.k8s.io", "v1", "rolebindings"),
+    "NetworkPolicy": Kind("networking.k8s.io", "v1", "networkpolicies"),
+    "Lease": Kind("coordination.k8s.io", "v1", "leases"),
+    "LocalQueue": Kind("kueue.x-k8s.io", "v1beta1", "localqueues"),
+    "PriorityClass": Kind("scheduling.k8s.io", "v1", "priorityclasses", namespaced=False),
+}
+
+
+class ApiError(Exception):
+    """The API server refused or could not be reached."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status  # 0: there was no answer
+
+
+class NotFound(ApiError):
+    """There is no such object, or no such kind."""
+
+
+class Conflict(ApiError):
+    """Somebody else has changed the object since it was read."""
+
+
+class Api:
+    """`fence` raises when this process may not write."""
+
+    def __init__(self, client: kubernetes.client.ApiClient, fence: Callable[[], None]) -> None:
+        self._client = client
+        self._fence = fence
+
+    def get(self, kind: str, namespace: str | None, name: str) -> Object:
+        return self._request("GET", KINDS[kind].path(namespace, name))
+
+    def list(self, kind: str, namespace: str | None, **query: str) -> list[Object]:
+        items: list[Object] = self._request("GET", _with(KINDS[kind].path(namespace), query))["items"]
+        return items
+
+    def apply(self, manifest: Object) -> Object:
+        """Server-side apply: what `manifest` says holds afterwards, whoever else has said otherwise."""
+        metadata = manifest["metadata"]
+        path = KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"])
+        query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
+        return self._write("PATCH", _with(path, query), manifest, "application/apply-patch+yaml")
+
+    def create(self, manifest: Object) -> Object:
+        """Raises Conflict when it is there already."""
+        return self._write("POST", KINDS[manifest["kind"]].path(manifest["metadata"].get("namespace")), manifest)
+
+    def replace(self, manifest: Object) -> Object:
+        """Raises Conflict when the object is not of the resourceVersion that `manifest` has."""
+        metadata = manifest["metadata"]
+        return self._write("PUT", KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"]), manifest)
+
+    def replace_status(self, manifest: Object) -> Object:
+        """As `replace`, of the status alone."""
+        metadata = manifest["metadata"]
+        path = KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"])
+        return self._write("PUT", f"{path}/status", manifest)
+
+    def delete(self, kind: str, namespace: str, name: str, uid: str, propagation: str = "Background") -> None:
+        """Removes exactly the object with that uid; nothing happens when it is gone or is another one."""
+        body = {"preconditions": {"uid": uid}, "propagationPolicy": propagation}
+        with suppress(NotFound, Conflict):
+            self._write("DELETE", KINDS[kind].path(namespace, name), body)
+
+    def _write(self, method: str, path: str, body: Object, content_type: str = "application/json") -> Object:
+        self._fence()
+        return self._request(method, path, body, content_type)
+
+    def _request(
+        self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
+    ) -> Object:
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
+        # The library dumps JSON bodies itself, but takes a text as it is.
+        data = json.dumps(body) if content_type.endswith("yaml") else body
+        try:
+            answer = self._client.rest_client.request(
+                method,
+                self._client.configuration.host + path,
+                headers=headers,
+                body=data,
+                _request_timeout=REQUEST_SECONDS,
+            )
+        except ApiException as error:
+            raise _error(error.status or 0, f"{method} {path.partition('?')[0]}: {_message(error)}") from None
+        except HTTPError as error:
+            raise ApiError(0, f"{method} {path.partition('?')[0]}: {error}") from None
+        raw = answer.read() if answer.data is None else answer.data
+        if not 200 <= answer.status < 300:
+            raise _error(answer.status, f"{method} {path.partition('?')[0]}: {_words(raw)}")
+        parsed: Object = json.loads(raw)
+        return parsed
+
+
+def _error(status: int, message: str) -> ApiError:
+    if status == 404:
+        return NotFound(status, message)
+    return Conflict(status, message) if status == 409 else ApiError(status, message)
+
+
+def _message(error: ApiException) -> str:
+    return _words(error.body or error.reason or "")
+
+
+def _words(body: str | bytes) -> str:
+    try:
+        return str(json.loads(body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return body.decode(errors="replace") if isinstance(body, bytes) else body
+
+
+def _with(path: str, query: dict[str, str]) -> str:
+    return f"{path}?{urlencode(query)}" if query else path

@@ -1,0 +1,97 @@
+"""What a stage may do: patch the ConfigMap of its attempt, and speak with its own Pods, its store and the API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from limr.config_map import INPUT, STOP
+from limr_operator.objects.common import Attempt, Manifest
+
+RBAC = "rbac.authorization.k8s.io"
+# DNS, HTTPS, the Kubernetes API behind its Service, and plain HTTP for model hubs behind a proxy.
+PORTS = ((53, "UDP"), (53, "TCP"), (443, "TCP"), (6443, "TCP"), (80, "TCP"))
+DASHBOARD_PORT = 8265  # KubeRay submits jobs there
+METRICS_PORT = 8080
+KUBERAY = {"key": "app.kubernetes.io/name", "operator": "In", "values": ["kuberay", "kuberay-operator"]}
+
+
+def config_map(attempt: Attempt) -> Manifest:
+    """The channel between operator and stage; the stage adds progress and result."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": attempt.metadata(attempt.name, attempt.labels),
+        "data": {INPUT: attempt.stage_input.to_json()},
+    }
+
+
+def stop_request(attempt_map: Mapping[str, Any], reason: str) -> Manifest:
+    """What to apply to the ConfigMap of a running attempt, so that it ends at its next checkpoint."""
+    metadata = attempt_map["metadata"]
+    kept = {key: metadata[key] for key in ("name", "namespace", "labels", "ownerReferences")}
+    data = {INPUT: attempt_map["data"][INPUT], STOP: reason}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": kept, "data": data}
+
+
+def service_account(attempt: Attempt) -> Manifest:
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
+        "automountServiceAccountToken": False,  # the one Pod that needs it says so
+    }
+
+
+def role(attempt: Attempt) -> Manifest:
+    """Of this attempt only: whatever is left of an earlier one can say nothing any more."""
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [attempt.name], "verbs": ["patch"]}
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "Role",
+        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
+        "rules": [rule],
+    }
+
+
+def role_binding(attempt: Attempt) -> Manifest:
+    subject = {"kind": "ServiceAccount", "name": attempt.service_account, "namespace": attempt.namespace}
+    return {
+        "apiVersion": f"{RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": attempt.stage_object},
+        "subjects": [subject],
+    }
+
+
+def network_policy(attempt: Attempt) -> Manifest:
+    own = {"podSelector": {"matchLabels": attempt.stage_labels}}
+    anywhere: dict[str, Any] = {"namespaceSelector": {}}
+    kuberay = {**anywhere, "podSelector": {"matchExpressions": [KUBERAY]}}
+    return {
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
+        "spec": {
+            "podSelector": own["podSelector"],
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [
+                {"from": [own]},
+                {"from": [kuberay], "ports": [_port(DASHBOARD_PORT)]},
+                {"from": [anywhere], "ports": [_port(METRICS_PORT)]},
+            ],
+            "egress": [{"to": [own]}, {"ports": [_port(*port) for port in _outgoing(attempt)]}],
+        },
+    }
+
+
+def _outgoing(attempt: Attempt) -> list[tuple[int, str]]:
+    endpoint = attempt.stage_input.experiment.spec.storage.endpoint
+    port = urlsplit(endpoint).port if endpoint else None
+    return sorted({*PORTS, *([(port, "TCP")] if port else [])})
+
+
+def _port(number: int, protocol: str = "TCP") -> dict[str, Any]:
+    return {"port": number, "protocol": protocol}

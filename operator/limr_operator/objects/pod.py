@@ -1,0 +1,130 @@
+"""Pod templates: what every Pod of a stage has, then what the spec asks for its place, then a person's amendments."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from limr.spec import Place, Role
+from limr_operator import names
+from limr_operator.objects.common import Attempt, Manifest
+from limr_operator.objects.overlay import merged
+
+CONTAINER = "limr"
+USER = 65532
+CA_FOLDER = "/etc/limr/ca"
+# Longest time from SIGTERM until a Pod is killed: a machine that is taken away leaves time for a checkpoint.
+GRACE_SECONDS = 120
+OBJECT_STORE_SHARE = 0.4  # of a Pod's memory: weights on their way from learner to engines lie there
+
+# Keeps a Pod of a Ray cluster alive while it works, though it was asked to go: the operator sees that, asks the stage
+# to checkpoint and end, and then no actor and no driver is left. (The brackets keep the pattern from itself.)
+PRE_STOP = (
+    f"for i in $(seq {GRACE_SECONDS - 10}); do "
+    "grep -qsE 'ray::_Hos[t]|limr[.]stage_main' /proc/[0-9]*/cmdline || exit 0; sleep 1; done"
+)
+RAY_LIFECYCLE = {"preStop": {"exec": {"command": ["bash", "-c", PRE_STOP]}}}
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """What the operator brings where a spec says nothing."""
+
+    image: str
+    image_pull_policy: str = "IfNotPresent"
+
+
+def template(attempt: Attempt, role: str, place: Place, defaults: Defaults, command: list[str] | None) -> Manifest:
+    """`command` None leaves starting to KubeRay. Only the Pod with the driver can speak to the API."""
+    spec = attempt.stage_input.experiment.spec
+    container: Manifest = {
+        "name": CONTAINER,
+        "image": spec.cluster.image or defaults.image,
+        "imagePullPolicy": defaults.image_pull_policy,
+        "env": _environment(attempt),
+        "resources": _resources(place),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],
+    }
+    container |= {"command": command} if command else {"lifecycle": RAY_LIFECYCLE}
+    if spec.storage.credentials_secret:
+        container["envFrom"] = [{"secretRef": {"name": spec.storage.credentials_secret}}]
+    pod: Manifest = {
+        "serviceAccountName": attempt.service_account,
+        "automountServiceAccountToken": role == "driver",
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": USER,
+            "runAsGroup": USER,
+            "fsGroup": USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [container],
+        "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "shm", "emptyDir": _shared_memory(place)}],
+        **_placement(place),
+    }
+    if spec.cluster.image_pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in spec.cluster.image_pull_secrets]
+    if spec.schedule.priority_class:
+        pod["priorityClassName"] = spec.schedule.priority_class
+    if spec.storage.ca_config_map:
+        pod["volumes"].append({"name": "ca", "configMap": {"name": spec.storage.ca_config_map}})
+        container["volumeMounts"].append({"name": "ca", "mountPath": CA_FOLDER, "readOnly": True})
+    made = {"metadata": {"labels": {**attempt.labels, names.ROLE: role}}, "spec": pod}
+    amended: Manifest = merged(made, place.pod_template)
+    amended["metadata"]["labels"] |= made["metadata"]["labels"]  # by these the operator knows its Pods
+    return amended
+
+
+def object_store_bytes(place: Place) -> int | None:
+    """None leaves it to Ray: 30 % of what the machine has."""
+    return None if place.memory_gib is None else round(place.memory_gib * OBJECT_STORE_SHARE * 2**30)
+
+
+def _environment(attempt: Attempt) -> list[dict[str, str]]:
+    spec = attempt.stage_input.experiment.spec
+    variables = {
+        "HOME": "/tmp",  # the only place that may be written
+        "PYTHONUNBUFFERED": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "LIMR_PLACEMENT": "roles",
+    }
+    if spec.storage.ca_config_map:
+        variables["AWS_CA_BUNDLE"] = f"{CA_FOLDER}/ca.crt"
+    return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _resources(place: Place) -> Manifest:
+    requests: dict[str, Any] = {"cpu": _millicores(place.cpus)}
+    limits: dict[str, Any] = {}
+    if place.memory_gib is not None:
+        requests["memory"] = limits["memory"] = f"{math.ceil(place.memory_gib * 1024)}Mi"
+    if isinstance(place, Role) and place.gpus:
+        requests["nvidia.com/gpu"] = limits["nvidia.com/gpu"] = str(place.gpus)
+    return {"requests": requests, **({"limits": limits} if limits else {})}
+
+
+def _millicores(cpus: float) -> str:
+    return f"{round(cpus * 1000)}m"
+
+
+def _shared_memory(place: Place) -> Manifest:
+    size = object_store_bytes(place)
+    return {"medium": "Memory", **({"sizeLimit": str(size)} if size else {})}
+
+
+def _placement(place: Place) -> Manifest:
+    wanted = {
+        "nodeSelector": place.node_selector,
+        "tolerations": place.tolerations,
+        "affinity": place.affinity,
+        "topologySpreadConstraints": place.topology_spread,
+    }
+    return {key: value for key, value in wanted.items() if value}

@@ -1,0 +1,168 @@
+"""The running operator: watches wake keys, a queue works on them, a lease says whether to."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import kopf
+import kubernetes
+from aiohttp import web
+
+from limr_operator import lease as leases
+from limr_operator.api import Api, Conflict
+from limr_operator.lease import Lease, NotLeading
+from limr_operator.liveness import Liveness
+from limr_operator.reconcile import Settings, reconcile
+from limr_operator.watches import Key, Watches, watch_only_ours
+from limr_operator.work_queue import WorkQueue
+
+WORKERS = 4
+STALE_SECONDS = 0.05  # how soon to try again after a decision from stale knowledge was refused
+RESYNC_SECONDS = 300.0  # every experiment is looked at this often, whatever was or was not watched
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Options:
+    namespaces: tuple[str, ...]  # to work for; none: all
+    own_namespace: str
+    identity: str  # of this replica
+    lease_name: str
+    port: int  # of /healthz and /readyz
+    reconcile: Settings
+
+
+class Operator:
+    def __init__(self, options: Options) -> None:
+        self._options = options
+        client = kubernetes.client.ApiClient(_configuration())
+        self._lease = Lease(
+            Api(client, fence=lambda: None), options.own_namespace, options.lease_name, options.identity
+        )
+        self._api = Api(client, fence=self._lease.check)
+        self._liveness = Liveness()
+        self._queue: WorkQueue[Key] = WorkQueue(self._work, WORKERS)
+        self._registry = kopf.OperatorRegistry()
+        self._watches = Watches(self._registry, self._queue.wake, self._on_lease)
+        self._threads = ThreadPoolExecutor(WORKERS, "reconcile")
+        self._ready = asyncio.Event()
+
+    async def run(self) -> None:
+        """Until SIGTERM or SIGINT. Whatever fails for good ends the process: it is started anew and knows no less."""
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        server = await self._serve()
+        parts = (self._watch(stop), self._queue.run(), self._lead(), self._resync(), stop.wait())
+        tasks = [asyncio.create_task(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            stop.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._threads.shutdown(wait=True, cancel_futures=True)
+            self._lease.release()
+            await server.cleanup()
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False  # events are ours: limr_operator.announce
+        settings.scanning.disabled = True  # no rights for all kinds of the cluster are needed then
+        settings.queueing.idle_timeout = 1.0
+        watch_only_ours(settings)
+        kopf.on.login(registry=self._registry)(_login)
+        namespaces = {*self._options.namespaces, self._options.own_namespace} if self._options.namespaces else set()
+        await kopf.operator(
+            registry=self._registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not namespaces,
+            namespaces=sorted(namespaces),
+            ready_flag=self._ready,
+            stop_flag=stop,
+        )
+
+    async def _lead(self) -> None:
+        """Asks for the lease, and wakes everything when this replica begins to lead."""
+        await self._ready.wait()
+        leading = False
+        while True:
+            led = await asyncio.to_thread(self._lease.try_to_lead)
+            self._liveness.read(self._lease.renewed_at)
+            self._liveness.ready = True
+            if led != leading:
+                _log.info("%s %s", self._options.identity, "leads" if led else "follows")
+            if led and not leading:
+                self._wake_all()
+            leading = led
+            await asyncio.sleep(leases.RETRY_SECONDS)
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(RESYNC_SECONDS)
+            self._wake_all()
+
+    def _wake_all(self) -> None:
+        for key in self._watches:
+            self._queue.wake(key)
+
+    async def _work(self, key: Key) -> float | None:
+        snapshot = self._watches.snapshot(key)
+        if snapshot is None or not self._lease.leading:
+            return None
+        loop = asyncio.get_running_loop()
+        now = datetime.now(UTC).replace(microsecond=0)  # the API keeps whole seconds
+        try:
+            return await loop.run_in_executor(
+                self._threads, reconcile, snapshot, self._api, self._options.reconcile, now
+            )
+        except Conflict:
+            return STALE_SECONDS
+        except NotLeading:
+            return None  # whoever leads now does it
+
+    def _on_lease(self, body: kopf.Body) -> None:
+        self._liveness.delivered(body.spec.get("renewTime") or "")
+
+    async def _serve(self) -> web.AppRunner:
+        app = web.Application()
+        app.add_routes([web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)])
+        runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
+        await runner.setup()
+        await web.TCPSite(runner, port=self._options.port).start()
+        return runner
+
+    async def _healthz(self, request: web.Request) -> web.Response:
+        alive = self._liveness.alive
+        words = "alive" if alive else f"watches have not delivered for {self._liveness.lag_seconds:.0f} s"
+        return web.Response(text=words, status=200 if alive else 503)
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        return web.Response(
+            text="ready" if self._liveness.ready else "starting", status=200 if self._liveness.ready else 503
+        )
+
+
+def _configuration() -> kubernetes.client.Configuration:
+    configuration = kubernetes.client.Configuration()
+    with suppress(kubernetes.config.ConfigException):
+        kubernetes.config.load_incluster_config(configuration)
+        return configuration
+    kubernetes.config.load_kube_config(client_configuration=configuration)
+    return configuration
+
+
+def _login(**arguments: object) -> kopf.ConnectionInfo | None:
+    return kopf.login_via_client(**arguments)

@@ -1,0 +1,189 @@
+"""One experiment brought from what is to what should be. Level-triggered: it may be called at any time, by anyone.
+
+The order carries the safety. The status is written first, against the resourceVersion that the decision was made from,
+so a decision made from stale knowledge is refused as a whole; then the world is changed, each change such that making
+it twice makes it once. A crash anywhere leaves something that the next call completes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from limr import validate
+from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan
+from limr.spec import Experiment
+from limr.stage import StageInput
+from limr.validate import InvalidSpec
+from limr_operator import acceptance, diagnose, names
+from limr_operator.announce import announce
+from limr_operator.api import Api, NotFound
+from limr_operator.objects import Attempt, Defaults, manifests
+from limr_operator.objects.access import stop_request
+from limr_operator.observe import leftovers, observation, observations
+from limr_operator.snapshot import ChildObjects, Snapshot, trimmed
+
+_log = logging.getLogger(__name__)
+
+PREEMPTED = "Preempted"
+
+
+@dataclass(frozen=True)
+class Settings:
+    defaults: Defaults
+    strategies: frozenset[str] = frozenset()  # that trainer images bring beside the built-in ones
+
+
+def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -> float | None:
+    """Returns after how many seconds to look again even if nothing happens; None: not before something does.
+
+    Raises Conflict when `snapshot` is older than what the API has, and ApiError when the API refuses or is away.
+    """
+    manifest = snapshot.experiment
+    metadata = manifest["metadata"]
+    if "deletionTimestamp" in metadata:
+        return None  # its objects go with it
+    before = Status.model_validate(manifest.get("status") or {})
+    try:
+        experiment = _experiment(manifest, settings)
+    except InvalidSpec as invalid:
+        problems = [str(mistake) for mistake in invalid.mistakes]
+        status = acceptance.refused(before, problems, metadata["generation"], now)
+        _store(manifest, status, before, api)
+        return None
+    children = snapshot.children()
+    seen = _confirmed(before, children, observations(children, now), api, now)
+    made = plan(experiment, before, seen, now, root=experiment.root, slots=experiment.spec.schedule.parallel_stages)
+    findings = acceptance.missing(experiment, api) if _begins(before, made.status) else []
+    if findings:  # nothing new begins; what runs is looked after all the same
+        made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
+    status = acceptance.judged(made.status, before, findings, now)
+    _store(manifest, status, before, api)
+    announce(experiment, before, status, api)
+    _act(made, children, leftovers(children, made.status, now), api, settings.defaults)
+    return _pause(made, bool(findings), _expiry(experiment, status, api, now), now)
+
+
+def _experiment(manifest: Mapping[str, Any], settings: Settings) -> Experiment:
+    """Raises InvalidSpec. Of the metadata only what a stage is to know."""
+    metadata = {key: manifest["metadata"][key] for key in ("name", "namespace", "uid", "generation")}
+    return validate.from_manifest(
+        {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": manifest.get("spec") or {}},
+        settings.strategies,
+    )
+
+
+def _begins(before: Status, after: Status) -> bool:
+    """Whether an attempt would begin that has not begun before."""
+    return any(
+        stage.attempt > (before.stages[name].attempt if name in before.stages else 0)
+        for name, stage in after.stages.items()
+    )
+
+
+def _confirmed(
+    before: Status,
+    children: Mapping[Child, ChildObjects],
+    seen: dict[Child, Observation],
+    api: Api,
+    now: datetime,
+) -> dict[Child, Observation]:
+    """A child is not called dead because one watch was slower than another: the API is asked itself."""
+    confirmed = dict(seen)
+    for child, what in seen.items():
+        stage = before.stages.get(child.stage)
+        if isinstance(what, Died) and stage and stage.attempt == child.attempt and stage.state in ACTIVE:
+            fresh = observation(_read(children[child], api), now)
+            if fresh is None:
+                del confirmed[child]
+            else:
+                confirmed[child] = fresh
+    return confirmed
+
+
+def _read(objects: ChildObjects, api: Api) -> ChildObjects:
+    fresh = ChildObjects()
+    metadata = (objects.config_map or objects.runner or {})["metadata"]
+    namespace, labels = metadata["namespace"], metadata["labels"]
+    for thing in (objects.config_map, objects.runner):
+        if thing is None:
+            continue
+        try:
+            body = trimmed(thing["kind"], api.get(thing["kind"], namespace, thing["metadata"]["name"]))
+        except NotFound:
+            continue
+        if thing["kind"] == "ConfigMap":
+            fresh.config_map = body
+        else:
+            fresh.runner = body
+    selector = ",".join(f"{key}={labels[key]}" for key in (names.EXPERIMENT, names.STAGE, names.ATTEMPT))
+    fresh.pods = [trimmed("Pod", pod) for pod in api.list("Pod", namespace, labelSelector=selector)]
+    return fresh
+
+
+def _store(manifest: Mapping[str, Any], status: Status, before: Status, api: Api) -> None:
+    if status != before:
+        body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
+        api.replace_status({**body, "apiVersion": names.API_VERSION, "kind": names.KIND})
+
+
+def _act(
+    made: Plan, children: Mapping[Child, ChildObjects], left_over: list[Child], api: Api, defaults: Defaults
+) -> None:
+    for child in sorted({*made.deletions, *left_over}):
+        _delete(children[child], api)
+    for child in made.stops:
+        _ask_to_stop(children.get(child), made.status.stages[child.stage].reason, api)
+    for stage_input in made.children:
+        child = Child(stage_input.stage.name, stage_input.attempt)
+        objects = children.get(child, ChildObjects())
+        if objects.runner is None or objects.config_map is None:
+            _make(stage_input, made.status, objects, api, defaults)
+        elif diagnose.taken_away(objects.pods) and "deletionTimestamp" not in objects.runner["metadata"]:
+            _ask_to_stop(objects, PREEMPTED, api)
+
+
+def _make(stage_input: StageInput, status: Status, objects: ChildObjects, api: Api, defaults: Defaults) -> None:
+    """Makes what is missing; but what ran once is not run again under the same number."""
+    state = status.stages[stage_input.stage.name].state
+    if objects.runner is None and state is not StageState.STARTING:
+        return
+    for manifest in manifests(Attempt(stage_input), defaults):
+        api.apply(manifest)
+
+
+def _delete(objects: ChildObjects, api: Api) -> None:
+    """In the foreground: the child is seen until its last Pod is gone, and nothing begins in its place before."""
+    runner = objects.runner
+    if runner is not None and "deletionTimestamp" not in runner["metadata"]:
+        metadata = runner["metadata"]
+        api.delete(runner["kind"], metadata["namespace"], metadata["name"], metadata["uid"], "Foreground")
+
+
+def _ask_to_stop(objects: ChildObjects | None, reason: str, api: Api) -> None:
+    if objects and objects.config_map and "stop" not in objects.config_map["data"]:
+        api.apply(stop_request(objects.config_map, reason))
+
+
+def _expiry(experiment: Experiment, status: Status, api: Api, now: datetime) -> datetime | None:
+    """When the experiment is to be deleted; it is, when that has come. What it stored stays."""
+    ttl, since = experiment.spec.ttl_seconds_after_finished, acceptance.finished_at(status)
+    if ttl is None or since is None:
+        return None
+    end = since + timedelta(seconds=ttl)
+    if now >= end:
+        metadata = experiment.metadata
+        _log.info("%s/%s: finished more than %d s ago, deleting it", metadata.namespace, metadata.name, ttl)
+        api.delete(names.KIND, metadata.namespace, metadata.name, metadata.uid)
+        return None
+    return end
+
+
+def _pause(made: Plan, refused: bool, expiry: datetime | None, now: datetime) -> float | None:
+    times = [at for at in (made.wake_at, expiry) if at]
+    if refused:
+        times.append(now + timedelta(seconds=acceptance.RECHECK_SECONDS))
+    return max(0.1, (min(times) - now).total_seconds()) if times else None

@@ -1,0 +1,1 @@
+"""The chart's tools: Helm, helm-docs, kubeconform, and what is made with them."""

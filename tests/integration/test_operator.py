@@ -1,0 +1,183 @@
+"""The operator's decisions on a real API server, with KubeRay and the stages played by a controller of the test."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterator
+
+import pytest
+from cluster.control_plane import ControlPlane
+from fake_kuberay import STEPS, succeed
+from operator_lab import Lab, control_plane
+
+from limr.plan import Phase, StageState, Status
+from limr.stage import Outcome, StageInput, StageResult
+from limr_operator import names
+from limr_operator.api import Api, NotFound
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+
+STAGES = ("probe", "select-lim", "train-lim-s1", "report")
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with control_plane(tmp_path_factory.mktemp("plane")) as plane:
+        yield plane
+
+
+@pytest.fixture
+def lab(plane: ControlPlane) -> Lab:
+    return Lab(plane, f"test-{secrets.token_hex(4)}")
+
+
+def condition(status: Status, kind: str) -> tuple[str, str, str]:
+    found = next(condition for condition in status.conditions if condition.type == kind)
+    return found.status, found.reason, found.message
+
+
+def outcome(status: Status) -> dict[str, object]:
+    """What a run comes to, without its times."""
+    stages = {
+        name: (stage.state, stage.attempt, stage.charged_attempts, sorted(stage.outputs), stage.ledger)
+        for name, stage in status.stages.items()
+    }
+    return {"phase": status.phase, "stages": stages, "results": status.results, "spent": status.device_hours}
+
+
+def expected_objects(attempts: dict[str, int]) -> set[str]:
+    found = set()
+    for stage, last in attempts.items():
+        found |= {f"{kind} demo--{stage}" for kind in ("ServiceAccount", "Role", "RoleBinding", "NetworkPolicy")}
+        runner = "RayJob" if stage.startswith(("probe", "train")) else "Job"
+        for attempt in range(1, last + 1):
+            found |= {f"ConfigMap demo--{stage}-{attempt}", f"{runner} demo--{stage}-{attempt}"}
+    return found
+
+
+def test_a_whole_experiment(lab: Lab) -> None:
+    lab.apply()
+    status = lab.run()
+    assert status.phase is Phase.COMPLETE
+    assert {name: stage.state for name, stage in status.stages.items()} == dict.fromkeys(STAGES, StageState.SUCCEEDED)
+    assert status.results[0].name == "lim"
+    assert status.best == "lim 50.0%"
+    lab.wait()
+    assert lab.objects() == expected_objects(dict.fromkeys(STAGES, 1))
+    training = lab.api.get("RayJob", lab.namespace, "demo--train-lim-s1-1")
+    provenance = json.loads(training["metadata"]["annotations"][names.PROVENANCE])
+    assert provenance["parent"] == "demo--select-lim"
+    assert provenance["seed"] == 1
+    reasons = [event["reason"] for event in lab.api.list("Event", lab.namespace)]
+    assert reasons.count("StageSucceeded") == len(STAGES)
+    assert reasons.count("Complete") == 1
+
+
+def test_looking_again_changes_nothing(lab: Lab) -> None:
+    lab.apply()
+    lab.run(lambda status: status.stages["probe"].state is StageState.RUNNING)
+    before = lab.snapshot()
+    for _ in range(3):
+        lab.look()
+    after = lab.snapshot()
+    assert before is not None
+    assert after is not None
+    assert before.experiment["metadata"]["resourceVersion"] == after.experiment["metadata"]["resourceVersion"]
+
+
+def test_suspended_at_a_checkpoint_and_resumed(lab: Lab) -> None:
+    lab.apply()
+    lab.run(lambda status: status.stages["probe"].progress is not None)
+    lab.apply(schedule={"suspend": True})
+    status = lab.run(lambda status: status.phase is Phase.SUSPENDED)
+    assert condition(status, "Suspended")[0] == "True"
+    assert status.stages["probe"].charged_attempts == 0
+    lab.wait()
+    assert not [name for name in lab.objects() if name.startswith("Pod")]
+    lab.apply(schedule={"suspend": False})
+    status = lab.run()
+    assert status.phase is Phase.COMPLETE
+    assert status.stages["probe"].attempt == 2
+
+
+def test_a_lost_head_is_not_charged(lab: Lab) -> None:
+    lab.apply()
+    lab.run(lambda status: status.stages["probe"].state is StageState.RUNNING)
+    pod = lab.api.get("Pod", lab.namespace, "demo--probe-1-driver")
+    lab.api.delete("Pod", lab.namespace, "demo--probe-1-driver", pod["metadata"]["uid"])
+    lab.look()
+    stage = lab.status().stages["probe"]
+    assert (stage.state, stage.reason, stage.charged_attempts) == (StageState.PENDING, "HeadLost", 0)
+    status = lab.run()
+    assert status.phase is Phase.COMPLETE
+    with pytest.raises(NotFound):  # KubeRay would hold its machines for ever
+        lab.api.get("RayJob", lab.namespace, "demo--probe-1")
+
+
+def test_a_stage_that_fails_is_tried_again_and_then_said_to_have_failed(plane: ControlPlane) -> None:
+    def script(stage_input: StageInput, step: int) -> StageResult | None:
+        if stage_input.stage.name == "train-lim-s1" and step == STEPS:
+            return StageResult(outcome=Outcome.FAILED, reason="EngineLost", message="engine 0 died")
+        return succeed(stage_input, step)
+
+    lab = Lab(plane, f"test-{secrets.token_hex(4)}", script)
+    lab.apply(limits={"attempts": 2})
+    status = lab.run()
+    assert status.phase is Phase.FAILED
+    assert status.stages["train-lim-s1"].attempt == 2
+    assert condition(status, "Failed")[1:] == (
+        "StageFailed",
+        "train-lim-s1 failed after 2 attempts (EngineLost): engine 0 died; read the stage's log, mend the cause and "
+        "run the failed stage afresh",
+    )
+
+
+class Cut(Exception):
+    """The operator ends here."""
+
+
+class CutApi(Api):
+    """Ends the operator at its n-th call: before it is sent, or after the server has done it."""
+
+    def __init__(self, lab: Lab, at: int, after: bool) -> None:
+        super().__init__(lab.client, fence=lambda: None)
+        self.calls = 0
+        self._at, self._after = at, after
+
+    def _request(self, *arguments: object) -> dict[str, object]:
+        self.calls += 1
+        if self.calls == self._at and not self._after:
+            raise Cut
+        answer: dict[str, object] = super()._request(*arguments)  # type: ignore[arg-type]
+        if self.calls == self._at:
+            raise Cut
+        return answer
+
+
+def run_cut(lab: Lab, at: int, after: bool) -> tuple[dict[str, object], int]:
+    """What comes of a run whose operator is ended at call `at` and started anew, and how many calls were made."""
+    api = CutApi(lab, at, after)
+    lab.apply()
+    for _ in range(200):
+        try:
+            lab.look(api)
+        except Cut:
+            continue
+        status = lab.status()
+        if status.phase in (Phase.COMPLETE, Phase.FAILED):
+            return outcome(status), api.calls
+        lab.wait()
+    raise AssertionError(f"stuck after a cut at call {at}: {status.to_json()}")
+
+
+def test_cut_off_at_every_call(plane: ControlPlane) -> None:
+    expected, calls = run_cut(Lab(plane, "whole"), at=0, after=False)
+    assert expected["phase"] is Phase.COMPLETE
+    assert calls > 40
+    for at in range(1, calls + 1):
+        for after in (False, True):
+            lab = Lab(plane, f"cut-{at}-{'after' if after else 'before'}")
+            assert run_cut(lab, at, after)[0] == expected, (at, after)
+            lab.wait()
+            assert lab.objects() == expected_objects(dict.fromkeys(STAGES, 1)), (at, after)

@@ -1,0 +1,174 @@
+"""The manifests of an attempt."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limr.config_map import INPUT
+from limr.spec import Experiment
+from limr.stage import Output, StageInput, StageKind, StageRef
+from limr_operator import names
+from limr_operator.objects import Attempt, Defaults, Manifest, manifests
+from limr_operator.objects.jobs import RAY_VERSION
+from limr_operator.objects.overlay import merged
+from limr_operator.objects.pod import object_store_bytes
+
+ROOT = Path(__file__).parents[2]
+DEFAULTS = Defaults("trainer:1")
+
+
+def attempt(kind: StageKind = StageKind.PROBE, number: int = 1, **spec: Any) -> Attempt:
+    experiment = Experiment.model_validate(
+        {
+            "metadata": {"name": "demo", "namespace": "rl", "uid": "u-1"},
+            "spec": {
+                "model": {"uri": "m"},
+                "dataset": {"uri": "s3://b/d.json"},
+                "storage": {"uri": "s3://b/x", "endpoint": "http://s3.example:9000", "credentialsSecret": "keys"},
+                **spec,
+            },
+        }
+    )
+    refs = {
+        StageKind.PROBE: StageRef(name="probe", kind=kind, seed=1),
+        StageKind.SELECTION: StageRef(name="select-lim", kind=kind, arm="lim"),
+        StageKind.TRAINING: StageRef(name="train-lim-s1", kind=kind, arm="lim", seed=1),
+        StageKind.EVALUATION: StageRef(name="evaluate", kind=kind),
+    }
+    inputs = {"select-lim": {"scores": Output(uri="s3://b/x/scores.parquet", digest="sha256:1")}}
+    return Attempt(
+        StageInput(experiment=experiment, stage=refs[kind], attempt=number, root=experiment.root, inputs=inputs)
+    )
+
+
+def made(attempt: Attempt) -> dict[str, Manifest]:
+    return {manifest["kind"]: manifest for manifest in manifests(attempt, DEFAULTS)}
+
+
+def templates(attempt: Attempt) -> dict[str, Manifest]:
+    """Every Pod template, by role."""
+    found = made(attempt)
+    if "Job" in found:
+        return {"driver": found["Job"]["spec"]["template"]}
+    cluster = found["RayJob"]["spec"]["rayClusterSpec"]
+    groups = {group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]}
+    return {"driver": cluster["headGroupSpec"]["template"], **groups}
+
+
+@pytest.mark.parametrize("kind", [StageKind.PROBE, StageKind.SELECTION, StageKind.TRAINING, StageKind.EVALUATION])
+def test_everything_belongs_to_the_experiment_and_is_labelled(kind: StageKind) -> None:
+    for manifest in manifests(attempt(kind), DEFAULTS):
+        metadata = manifest["metadata"]
+        assert metadata["namespace"] == "rl"
+        assert metadata["name"].startswith("demo--")
+        assert len(metadata["name"]) <= 47
+        assert metadata["ownerReferences"][0]["uid"] == "u-1"
+        assert metadata["labels"][names.MANAGED_BY] == names.MANAGER
+
+
+def test_a_stage_may_patch_the_config_map_of_its_attempt_and_nothing_else() -> None:
+    objects = made(attempt(number=3))
+    assert objects["Role"]["rules"] == [
+        {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": ["demo--probe-3"], "verbs": ["patch"]}
+    ]
+    assert objects["ConfigMap"]["metadata"]["name"] == "demo--probe-3"
+    assert StageInput.model_validate_json(objects["ConfigMap"]["data"][INPUT]).attempt == 3
+    assert objects["RoleBinding"]["subjects"][0]["name"] == objects["ServiceAccount"]["metadata"]["name"]
+
+
+def test_a_service_account_with_a_cloud_role_is_used_and_not_made() -> None:
+    objects = made(attempt(storage={"uri": "s3://b/x", "serviceAccountName": "rl-s3"}))
+    assert "ServiceAccount" not in objects
+    assert objects["RoleBinding"]["subjects"][0]["name"] == "rl-s3"
+
+
+@pytest.mark.parametrize("kind", [StageKind.PROBE, StageKind.SELECTION])
+def test_every_pod_fits_the_restricted_standard(kind: StageKind) -> None:
+    for role, template in templates(attempt(kind)).items():
+        pod = template["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is (role == "driver")
+        for container in pod["containers"]:
+            assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+            assert container["securityContext"]["allowPrivilegeEscalation"] is False
+            assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
+
+
+def test_roles_of_a_ray_job() -> None:
+    roles = {
+        "learner": {"replicas": 2, "gpus": 1, "memoryGib": 10, "nodeSelector": {"pool": "h100"}},
+        "rollout": {"replicas": 3, "gpus": 0, "cpus": 2.5, "tolerations": [{"key": "spot", "operator": "Exists"}]},
+        "driver": {"cpus": 0.1, "memoryGib": 2},
+    }
+    job = made(attempt(cluster=roles, schedule={"queue": "research", "priorityClass": "high"}))["RayJob"]
+    assert job["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "research"
+    cluster = job["spec"]["rayClusterSpec"]
+    learner, rollout = cluster["workerGroupSpecs"]
+    assert (learner["replicas"], learner["minReplicas"], learner["maxReplicas"]) == (2, 2, 2)
+    assert json.loads(json.loads(learner["rayStartParams"]["resources"])) == {"limr_learner": 1}
+    pod = learner["template"]["spec"]
+    assert pod["nodeSelector"] == {"pool": "h100"}
+    assert pod["priorityClassName"] == "high"
+    assert pod["containers"][0]["resources"] == {
+        "requests": {"cpu": "1000m", "memory": "10240Mi", "nvidia.com/gpu": "1"},
+        "limits": {"memory": "10240Mi", "nvidia.com/gpu": "1"},
+    }
+    assert rollout["template"]["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "2500m"}}
+    assert rollout["template"]["spec"]["tolerations"] == [{"key": "spot", "operator": "Exists"}]
+    store = object_store_bytes(attempt(cluster=roles).stage_input.experiment.spec.cluster.driver)
+    assert cluster["headGroupSpec"]["rayStartParams"]["object-store-memory"] == str(store)
+    assert cluster["authOptions"] == {"mode": "token"}
+
+
+def test_an_evaluation_has_no_learners() -> None:
+    assert templates(attempt(StageKind.EVALUATION)).keys() == {"driver", "rollout"}
+
+
+def test_a_training_says_where_it_comes_from() -> None:
+    job = made(attempt(StageKind.TRAINING))["RayJob"]
+    assert json.loads(job["metadata"]["annotations"][names.PROVENANCE]) == {
+        "experiment": "demo",
+        "parent": "demo--select-lim",
+        "strategy": "lim",
+        "threshold": None,
+        "seed": 1,
+        "outputs": {"scores": "sha256:1"},
+    }
+
+
+def test_a_pod_template_is_amended_but_keeps_our_labels() -> None:
+    overlay = {
+        "metadata": {"labels": {"team": "rl", names.STAGE: "other"}, "annotations": {"a": "b"}},
+        "spec": {
+            "containers": [{"name": "limr", "env": [{"name": "HF_TOKEN", "value": "x"}]}, {"name": "side"}],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}],
+        },
+    }
+    template = templates(attempt(cluster={"driver": {"podTemplate": overlay}}))["driver"]
+    assert template["metadata"]["labels"] | {"team": "rl", names.STAGE: "probe"} == template["metadata"]["labels"]
+    assert [container["name"] for container in template["spec"]["containers"]] == ["limr", "side"]
+    variables = [entry["name"] for entry in template["spec"]["containers"][0]["env"]]
+    assert "HF_TOKEN" in variables
+    assert "HOME" in variables
+    assert [volume["name"] for volume in template["spec"]["volumes"]] == ["tmp", "shm", "data"]
+
+
+def test_overlay_rules() -> None:
+    assert merged({"a": 1, "b": {"c": 2, "d": 3}}, {"b": {"c": None, "e": 4}}) == {"a": 1, "b": {"d": 3, "e": 4}}
+    assert merged({"tolerations": [1]}, {"tolerations": [2]}) == {"tolerations": [2]}
+    base = {"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}
+    assert merged(base, {"env": [{"name": "B", "value": "3"}, {"name": "C"}]}) == {
+        "env": [{"name": "A", "value": "1"}, {"name": "B", "value": "3"}, {"name": "C"}]
+    }
+    assert base == {"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}
+
+
+def test_the_ray_version_is_that_of_the_trainer_image() -> None:
+    requirements = (ROOT / "requirements/cpu.txt").read_text()
+    assert re.search(r"^ray(\[.*?\])?==(\S+)", requirements, re.MULTILINE)[2] == RAY_VERSION  # type: ignore[index]
