@@ -10,7 +10,7 @@ from servers.go_program import GoProgram
 from cluster import packages
 from cluster.kubernetes_module import kubernetes_program
 
-KUBERAY = GoProgram("kuberay-operator", "github.com/ray-project/kuberay/ray-operator", "v1.6.0")
+KUBERAY = GoProgram("kuberay-operator", "github.com/ray-project/kuberay/ray-operator", "v1.6.0", whole_module=True)
 COREDNS = GoProgram("coredns", "github.com/coredns/coredns", "v1.12.4")
 HELM = GoProgram("helm", "helm.sh/helm/v3/cmd/helm", "v3.22.0")
 KUBECONFORM = GoProgram("kubeconform", "github.com/yannh/kubeconform/cmd/kubeconform", "v0.8.0")
@@ -26,7 +26,7 @@ def build_all(only_control_plane: bool) -> list[Path]:
     built = [kubernetes_program(name) for name in CONTROL_PLANE]
     if not only_control_plane:
         built += [kubernetes_program(name) for name in NODE]
-        built += [program.binary() for program in (KUBERAY, COREDNS, *CHART_TOOLS)]
+        built += [program.binary() for program in (KUBERAY, COREDNS)]
     return built
 
 

@@ -22,16 +22,8 @@ def kubernetes_program(name: str) -> Path:
 
     def build(folder: Path) -> None:
         (folder / "go.mod").write_text(_go_mod(_replaced_parts(folder)))
-        run_go(
-            "build",
-            "-mod=mod",
-            "-trimpath",
-            f"-ldflags={_link_flags()}",
-            "-o",
-            name,
-            f"k8s.io/kubernetes/cmd/{name}",
-            cwd=folder,
-        )
+        flags = ("-mod=mod", "-trimpath", f"-ldflags={_link_flags()}")
+        run_go("build", *flags, "-o", name, f"k8s.io/kubernetes/cmd/{name}", cwd=folder)
 
     return built_once(name, VERSION, build)
 

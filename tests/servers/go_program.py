@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import shutil
 import subprocess
@@ -16,20 +17,33 @@ BUILD_SECONDS = 1800.0
 
 @dataclass(frozen=True)
 class GoProgram:
-    """`package` may be installed by `go install package@version`: its module's go.mod has no replacements."""
+    """`package` may be installed by `go install package@version`: its module's go.mod has no replacements.
+
+    That also asks the module proxy for the newest release, and it takes the dependencies' checksums from a public
+    database. Where either is refused, `whole_module` builds in a copy of the module, which lists the checksums itself.
+    """
 
     name: str
     package: str
     version: str
+    whole_module: bool = False  # the package is the module's root
 
     def binary(self) -> Path:
         """The program. Raises RuntimeError when it is neither in the cache nor can be built."""
+        return built_once(self.name, self.version, self._build_copy if self.whole_module else self._install)
 
-        def build(folder: Path) -> None:
-            run_go("install", f"{self.package}@{self.version}", GOBIN=str(folder))
-            next(folder.iterdir()).rename(folder / self.name)  # `go install` names it after the package
+    def source(self) -> Path:
+        """The module's folder in Go's cache, when the package is the module's root."""
+        downloaded = run_go("mod", "download", "-json", f"{self.package}@{self.version}")
+        return Path(json.loads(downloaded)["Dir"])
 
-        return built_once(self.name, self.version, build)
+    def _install(self, folder: Path) -> None:
+        run_go("install", f"{self.package}@{self.version}", GOBIN=str(folder))
+        next(folder.iterdir()).rename(folder / self.name)  # `go install` names it after the package
+
+    def _build_copy(self, folder: Path) -> None:
+        copy = shutil.copytree(self.source(), folder / "module", copy_function=shutil.copyfile)
+        run_go("build", "-o", str(folder / self.name), ".", cwd=copy)
 
 
 def cache_folder() -> Path:
