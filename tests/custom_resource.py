@@ -48,7 +48,7 @@ class Experiments:
 
     def _patched(self, call: Any, manifest: Mapping[str, Any], options: Mapping[str, str]) -> dict[str, Any]:
         try:
-            stored: dict[str, Any] = call(
+            answer = call(
                 **self._where,
                 **options,
                 name=manifest["metadata"]["name"],
@@ -57,7 +57,9 @@ class Experiments:
                 field_validation="Strict",
                 force=True,
                 _content_type="application/apply-patch+yaml",
+                _preload_content=False,  # the client knows no answer to a patch that creates
             )
         except client.ApiException as error:
             raise Refused(json.loads(error.body)) from None
+        stored: dict[str, Any] = json.loads(answer.data)
         return stored

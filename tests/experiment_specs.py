@@ -28,7 +28,7 @@ MODEL = part(
 STORAGE = part(
     {"uri": of("s3://b/e", "s3://b/e", "/data/runs")},
     endpoint=of("", "http://minio:9000", None),
-    credentialsSecret=of("s3", None),
+    credentialsSecret=of("s3", "s3", None),
     serviceAccountName=of("trainer", None),
     texts=of(True),
 )
@@ -37,8 +37,8 @@ PPO = part(
     promptsPerStep=of(1, 8, 64),
     samplesPerPrompt=of(1, 2, 8),
     trainBatchSize=of(1, 2, 8, 6),
-    valueClip=of(None, 0.1, 1),
-    importanceClip=of(None, [0.5, 5], [2, 2.0], [5, 0.5]),
+    valueClip=of(None, 0, 0.1, 1),
+    importanceClip=of(None, [], [0.5, 5], [2, 2.0], [5, 0.5]),
     dualClip=of(None, 3),
     actorLearningRate=of(5e-7, 1e-6),
     adamBetas=of([0.9, 1]),
@@ -49,25 +49,25 @@ SIZE = st.one_of(
     part(sameAs=of("lim"), count=of(5), fraction=of(1)),
 )
 STRATEGY = part(
-    strategy=of("lim", "random"), threshold=of(0, 0.5, None), parameters=of({}, {"low": 0.25, "last": 3, "on": True})
+    strategy=of("lim", "random"), threshold=of(0, 0.5), parameters=of({}, {"low": 0.25, "last": 3, "on": True})
 )
 ARM = part(
     {"name": of("lim", "a", "b", "c", "d", "base")},
-    selection=of(None) | STRATEGY,
-    size=of(None) | SIZE,
+    selection=STRATEGY,
+    size=SIZE,
     seeds=of([1], [3, 2], [5, 6], [1, 1]),
-    steps=of(None, 7),
+    steps=of(7),
 )
-FULL = part({"name": of("full", "a"), "reuseProbe": of(True)}, seeds=of([2]), steps=of(None, None, 7))
+FULL = part({"name": of("full", "a"), "reuseProbe": of(True)}, seeds=of([2]))
 BENCHMARK = part(
     {"name": of("aime24", "amc23", "math500", "sums", "average"), "uri": of("s3://b/q.jsonl")},
     samples=of(1, 4),
     temperature=of(0, 0.4),
     topP=of(0.9),
-    maxResponseTokens=of(None, 99),
+    maxResponseTokens=of(99),
     questionField=of("q"),
 )
-EVALUATION = part(protocol=of("paper", None), benchmarks=st.lists(BENCHMARK, max_size=3), everySteps=of(None, None, 5))
+EVALUATION = part(protocol=of("paper"), benchmarks=st.lists(BENCHMARK, max_size=3), everySteps=of(None, None, 5))
 CLUSTER = part(learner=part(replicas=of(1, 2, 3), tolerations=of([{"key": "gpu", "tolerationSeconds": None}])))
 
 
@@ -82,7 +82,7 @@ GROUPS: tuple[dict[str, Values], ...] = (
     {"ppo": PPO, "cluster": CLUSTER},
     {
         "arms": st.lists(ARM | FULL, min_size=1, max_size=4),
-        "selection": STRATEGY | part(scoresFrom=of("s3://b/s.json", None), roundDigits=of(None, 2)),
+        "selection": STRATEGY | part(scoresFrom=of("s3://b/s.json"), roundDigits=of(2)),
         "training": part(steps=of(None, 10)),
     },
     {"evaluation": EVALUATION},
@@ -112,22 +112,22 @@ def changes() -> Values:
             texts=of(True, False),
         ),
         ppo=part(
-            valueClip=of(None, 0.2, 0.3),
-            importanceClip=of(None, [0.5, 5], [0.5, 4]),
+            valueClip=of(0, 0.2, 0.3),
+            importanceClip=of([], [0.5, 5], [0.5, 4]),
             dualClip=of(None, 3),
             clipLow=of(0.2, 0.1),
             gamma=of(1, 0.9),
         ),
         checkpoint=part(everySteps=of(5)),
         reward=part(workers=of(2), correct=of(1, 2)),
-        selection=part(threshold=of(None, 0.6), parameters=of({}, {"low": 0.5})),
+        selection=part(threshold=of(0.6), parameters=of({}, {"low": 0.5})),
         training=part(steps=of(None, 5)),
         arms=of(
             [{"name": "lim"}, {"name": "random", "selection": {"strategy": "random"}, "size": {"sameAs": "lim"}}],
             [{"name": "lim", "seeds": [1]}],
             [{"name": "lim", "selection": {"parameters": {"low": 1}}}],
         ),
-        evaluation=part(everySteps=of(None, 4), protocol=of(None, "paper")),
+        evaluation=part(everySteps=of(None, 4), protocol=of("paper")),
         cluster=part(image=of("limr:2"), learner=part(replicas=of(1, 2))),
         schedule=part(suspend=of(True, False), queue=of("research")),
         limits=part(attempts=of(3, 9), deviceHours=of(None, 4.5)),

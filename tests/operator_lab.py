@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -21,7 +22,7 @@ from limr_operator.objects import Defaults
 from limr_operator.reconcile import Settings, reconcile
 from limr_operator.snapshot import Snapshot, of_experiment, trimmed
 
-CRD = Path(__file__).parents[1] / "charts/limr/files/crd.yaml"
+CRD = Path(os.environ.get("CRDFILE", Path(__file__).parents[1] / "charts/limr/files/crd.yaml"))
 SETTINGS = Settings(Defaults("limr.test/trainer:dev", "Never"))
 MOVES = 400  # a run that needs more is stuck
 FINAL = (Phase.COMPLETE, Phase.FAILED)
@@ -57,9 +58,9 @@ class Lab:
     """One experiment in a namespace of its own."""
 
     def __init__(self, plane: ControlPlane, namespace: str, script: Script = succeed) -> None:
-        plane.kubectl("create", "namespace", namespace)
         self.namespace = namespace
         self.client = client(plane.kubeconfig)
+        kubernetes.client.CoreV1Api(self.client).create_namespace({"metadata": {"name": namespace}})
         self.api = Api(self.client, fence=lambda: None)
         self.kuberay = FakeKubeRay(self.api, namespace, script)
         self.now = datetime.now(UTC).replace(microsecond=0)
@@ -106,9 +107,12 @@ class Lab:
             status = self.status()
             if until(status):
                 return status
-            self.kuberay.move()
-            self.now += timedelta(seconds=5)
+            self.wait()
         raise AssertionError(f"still {status.phase} after {moves} moves: {status.to_json()}")
+
+    def wait(self, seconds: int = 5) -> None:
+        self.kuberay.move()
+        self.now += timedelta(seconds=seconds)
 
     def objects(self) -> set[str]:
         """Kind and name of everything of ours in the namespace."""

@@ -49,7 +49,7 @@ def api_server(
         *("--bind-address", at.address, "--advertise-address", at.address, "--secure-port", str(at.port)),
         *("--client-ca-file", authority.certificate),
         *("--tls-cert-file", serving.certificate, "--tls-private-key-file", serving.key),
-        *("--service-account-issuer", ISSUER, "--service-account-key-file", accounts.key),
+        *("--service-account-issuer", ISSUER, "--service-account-key-file", accounts.certificate),
         *("--service-account-signing-key-file", accounts.key),
         *("--authorization-mode", "Node,RBAC", "--service-cluster-ip-range", SERVICE_CIDR),
         "--allow-privileged",

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from cluster.daemons import wait_until
 from cluster.kubernetes_module import kubernetes_program
 
 CALL_SECONDS = 60.0
@@ -51,7 +52,9 @@ class Kubectl:
         """Returns when the API server serves them. KubeRay's are too large for a client-side apply."""
         arguments = [part for file in files for part in ("-f", file)]
         self("apply", "--server-side", *arguments)
-        self("wait", "--for=condition=Established", "--timeout=30s", *arguments)
+        wait = ("wait", "--for=condition=Established", "--timeout=30s", *arguments)
+        # It gives up at once on one that has no conditions yet.
+        wait_until(lambda: self.run(*wait).returncode == 0, "the definitions that the API server accepts", 30)
 
     def get(self, *arguments: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self("get", "-o", "json", *arguments))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from limr.crd.command import text
 from limr.crd.immutable import fixed_fields
 from limr.spec import PAPER_PROTOCOL, Experiment
 from limr.validate import InvalidSpec, from_manifest, problems
+from limr.validate.manifest import WRITTEN
 
 CHART = Path(__file__).parents[2] / "charts/limr/files/crd.yaml"
 Schema = dict[str, Any]
@@ -102,14 +104,28 @@ def test_parts_have_whole_defaults() -> None:
                 assert field["default"] == inner, f"{path}.{name}"
 
 
-def test_null_is_kept_only_where_it_says_something() -> None:
-    nullable = {path for path, schema in nodes(root()) if schema.get("nullable")}
-    assert nullable == {".spec.ppo.valueClip", ".spec.ppo.importanceClip"}
+def test_null_may_stand_where_the_model_allows_it() -> None:
+    assert all(at(f"spec.{path}")["nullable"] for path in ("ppo.valueClip", "ppo.dualClip", "limits.deviceHours"))
+    assert "nullable" not in at("spec.ppo.gamma")
+    assert not [path for path, schema in nodes(at("status")) if "nullable" in schema]
 
 
-def test_no_list_holds_nulls() -> None:
-    """They would make a list that must not change unequal to itself."""
-    assert not [path for path, schema in nodes(root()) if "[]" in path and schema.get("nullable")]
+def test_what_is_compared_as_a_whole_holds_no_null() -> None:
+    """It would not be equal to itself."""
+    for path, _ in fixed_fields(at("spec")):
+        assert not [where for where, inner in nodes(at(f"spec.{path}")) if where and inner.get("nullable")], path
+
+
+def test_a_null_that_kubectl_dropped_is_told() -> None:
+    written = {**VALID, "spec": {**VALID["spec"], "ppo": {"valueClip": None, "importanceClip": None, "dualClip": None}}}
+    stored = {**VALID, "spec": {**VALID["spec"], "ppo": {"valueClip": 0.2, "importanceClip": None}}}
+    stored["metadata"] = {**VALID["metadata"], "annotations": {WRITTEN: json.dumps(written)}}
+    assert problems(stored) == [
+        "spec.ppo.valueClip: is 0.2, the default, because kubectl apply drops null; write 0 for none"
+    ]
+    for odd in ("", "[]", "{", '{"spec": null}'):
+        stored["metadata"]["annotations"][WRITTEN] = odd
+        assert problems(stored) == []
 
 
 def test_what_the_protocol_sets_has_no_default() -> None:
@@ -146,16 +162,16 @@ def test_columns() -> None:
 
 
 def test_messages_with_values_are_expressions() -> None:
-    rule = Cel("self.a > 0", "it's ${self.a} \\ too small", at="a").to_json()
+    rule = Cel("self.a > 0", "it's ${self.a} % \\ too small", at="a").to_json()
     assert rule == {
         "rule": "self.a > 0",
-        "messageExpression": "'it\\'s ' + string(self.a) + ' \\\\ too small'",
+        "messageExpression": "'it\\'s %s %% \\\\ too small'.format([self.a])",
         "fieldPath": ".a",
     }
 
 
 def test_fixed_fields_are_those_that_may_not_change() -> None:
-    fixed = set(fixed_fields(at("spec")))
+    fixed = {path for path, _ in fixed_fields(at("spec"))}
     assert {
         "ppo.promptsPerStep",
         "arms",

@@ -39,6 +39,13 @@ def test_null_says_nothing_against_the_papers_settings() -> None:
     assert (aime.max_response_tokens, aime.question_field) == (3072, None)
 
 
+@pytest.mark.parametrize(("clip", "bounds"), [(None, None), (0, []), (0.0, ())])
+def test_clips_can_be_left_out(clip: Any, bounds: Any) -> None:
+    ppo = spec(ppo={"valueClip": clip, "importanceClip": bounds}).ppo
+    assert (ppo.value_clip, ppo.importance_clip) == (None, None)
+    assert type(ppo).model_validate_json(ppo.model_dump_json(by_alias=True)) == ppo
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [

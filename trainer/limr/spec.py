@@ -12,7 +12,16 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from limr.cel import Cel
@@ -32,6 +41,15 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 def _add_cel(schema: dict[str, Any], part: type[Part]) -> None:
     if part.cel:
         schema["x-kubernetes-validations"] = [rule.to_json() for rule in part.cel]
+
+
+def _bounds(value: Any) -> Any:
+    return tuple(value) or None if isinstance(value, list | tuple) else value
+
+
+# null means none too, but `kubectl apply` drops it, so that the default would count: these can be written otherwise.
+OrNone = Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(lambda value: value or None)]
+BoundsOrNone = Annotated[tuple[float, float] | None, BeforeValidator(_bounds)]
 
 
 class Part(BaseModel):
@@ -169,13 +187,15 @@ class PPO(Part):
     clip_low: float = Field(0.2, gt=0, lt=1, description="ε below 1 of the ratio clip.")
     clip_high: float = Field(0.2, gt=0, description="ε above 1; larger than clipLow is 'clip-higher'.")
     dual_clip: float | None = Field(None, gt=1, description="Bound c of the dual clip for negative advantages.")
-    value_clip: float | None = Field(0.2, gt=0, description="ε of the value clip; null for none.")
+    value_clip: OrNone = Field(0.2, description="ε of the value clip; 0 for none.")
     reward_clip: float = Field(10.0, gt=0, description="Rewards are clipped to ± this.")
     gamma: float = Field(1.0, gt=0, le=1, description="Discount γ per token.")
     gae_lambda: float = Field(0.95, ge=0, le=1, description="λ of generalised advantage estimation (ppo only).")
     whiten_advantages: bool = Field(True, description="Over all response tokens of all learners (ppo only).")
-    importance_clip: tuple[float, float] | None = Field(
-        (0.5, 5.0), description="Bounds of the off-policy correction learner/sampler (TIS); null for none."
+    importance_clip: BoundsOrNone = Field(
+        (0.5, 5.0),
+        description="Bounds [low, high] of the off-policy correction learner/sampler (TIS); [] for none.",
+        json_schema_extra={"minItems": 0},
     )
     compat: Literal["none", "paper"] = Field(
         "none",
@@ -200,7 +220,13 @@ class PPO(Part):
             at="samplesPerPrompt",
         ),
         Cel(
-            "!has(self.importanceClip) || self.importanceClip[0] <= self.importanceClip[1]",
+            "!has(self.importanceClip) || self.importanceClip.size() != 1",
+            "importanceClip is [low, high], or [] for none; the second is missing",
+            at="importanceClip",
+        ),
+        Cel(
+            "!has(self.importanceClip) || self.importanceClip.size() < 2 || "
+            "self.importanceClip[0] <= self.importanceClip[1]",
             "importanceClip is [low, high]; the first is larger than the second",
             at="importanceClip",
         ),
@@ -502,13 +528,14 @@ class Limits(Part):
 
 
 RESERVED_NAMES = ("base", "probe")  # lines of the report that are no arms
-_NAMES = "self.arms.map(arm, arm.name)"
+MAX_ARMS = 20
 _TWICE = "!self.arms.exists_one(other, other.name == arm.name)"
+_INDEXES = list(range(MAX_ARMS))  # CEL has no other way to speak of what stands above
 _SAME_AS_NONE_ABOVE = (
-    "has(arm.size) && has(arm.size.sameAs) && !("
-    "self.arms.exists(other, other.name == arm.size.sameAs && !other.reuseProbe)"
-    f" && {_NAMES}.indexOf(arm.size.sameAs) < {_NAMES}.indexOf(arm.name))"
+    "i < self.arms.size() && has(self.arms[i].size) && has(self.arms[i].size.sameAs) && "
+    f"!{_INDEXES}.exists(j, j < i && self.arms[j].name == self.arms[i].size.sameAs && !self.arms[j].reuseProbe)"
 )
+_FIRST_SAME_AS_NONE = f"self.arms[{_INDEXES}.filter(i, {_SAME_AS_NONE_ABOVE})[0]].size.sameAs"
 
 
 class Spec(Part):
@@ -523,7 +550,7 @@ class Spec(Part):
     selection: Selection = Field(Selection(), description="How arms choose their prompts, unless they say otherwise.")
     training: Training = Field(Training(), description="What all arms' trainings share.")
     arms: list[Arm] = Field(
-        [Arm(name="lim")], min_length=1, max_length=20, description="The follow-on trainings that are compared."
+        [Arm(name="lim")], min_length=1, max_length=MAX_ARMS, description="The follow-on trainings that are compared."
     )
     evaluation: Evaluation = Field(Evaluation(), description="How the base model and the trained models are compared.")
     cluster: Cluster = Field(Cluster(), description="Image and workers.")
@@ -546,9 +573,9 @@ class Spec(Part):
             at="arms",
         ),
         Cel(
-            f"!self.arms.exists(arm, {_SAME_AS_NONE_ABOVE})",
-            f"size.sameAs: '${{self.arms.filter(arm, {_SAME_AS_NONE_ABOVE})[0].size.sameAs}}' is not the name of an "
-            "arm above this one that selects prompts (reuseProbe selects none); put that arm first",
+            f"!{_INDEXES}.exists(i, {_SAME_AS_NONE_ABOVE})",
+            f"size.sameAs: '${{{_FIRST_SAME_AS_NONE}}}' is not the name of an arm above this one that "
+            "selects prompts (reuseProbe selects none); put that arm first",
             at="arms",
         ),
         Cel(

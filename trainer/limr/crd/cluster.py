@@ -28,6 +28,7 @@ SPEC = Changes(
     without_default=frozenset(
         f"evaluation.benchmarks[].{field}" for settings in PAPER_PROTOCOL.values() for field in settings
     ),
+    without_null=frozenset({"selection"}),  # CEL cannot see its parameters
     rules={
         **rules.CEL,
         "model.uri": (_MODEL,),

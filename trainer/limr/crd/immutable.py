@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from limr.cel import Cel
+from limr.cel import Cel, member
 from limr.crd.structural import Schema
 from limr.plan import may_change
 
@@ -20,11 +20,11 @@ _FIXED = (
 
 
 def immutable_rules(spec: Schema) -> list[Cel]:
-    return [_fixed(path) for path in fixed_fields(spec)]
+    return [_fixed(path, always) for path, always in fixed_fields(spec)]
 
 
-def fixed_fields(part: Schema, prefix: str = "") -> Iterator[str]:
-    """Paths of what is compared as one value.
+def fixed_fields(part: Schema, prefix: str = "") -> Iterator[tuple[str, bool]]:
+    """Paths of what is compared as one value, and whether it is always there.
 
     Mostly single fields: a person wants the name, and in CEL a part that holds a null is not equal to itself. But a
     field that CEL cannot see is compared by its part.
@@ -38,7 +38,7 @@ def fixed_fields(part: Schema, prefix: str = "") -> Iterator[str]:
             yield from fixed_fields(field, f"{path}.")
         else:
             assert not any(sub.get("nullable") for sub in inner), f"{path} cannot be compared"
-            yield path
+            yield path, (name in part.get("required", ()) or "default" in field) and not field.get("nullable")
 
 
 def _seen_by_cel(field: Schema) -> bool:
@@ -47,6 +47,8 @@ def _seen_by_cel(field: Schema) -> bool:
     )
 
 
-def _fixed(path: str) -> Cel:
-    field = "spec" + "".join(f".?{step}" for step in path.split("."))
-    return Cel(f"self.{field} == oldSelf.{field} || !({_STARTED})", _FIXED, at=f"spec.{path}")
+def _fixed(path: str, always: bool) -> Cel:
+    """The cost of comparing optionals (`.?`) cannot be bounded, so an absent field takes more words."""
+    new, old = f"self.spec.{member(path)}", f"oldSelf.spec.{member(path)}"
+    same = f"{new} == {old}" if always else f"(has({new}) ? has({old}) && {new} == {old} : !has({old}))"
+    return Cel(f"{same} || !({_STARTED})", _FIXED, at=f"spec.{path}")

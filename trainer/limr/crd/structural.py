@@ -1,7 +1,7 @@
 """From pydantic's JSON schema to what Kubernetes calls a structural one.
 
-The same data is valid, but for null: where null means the same as nothing, the API server drops it, so that two specs
-that mean the same are stored the same. Only a field whose default is something else keeps it (valueClip: null).
+The same data is valid, but for null. It may stand where the model allows it, except for a word of a fixed
+set, and in lists and parts that are compared as a whole: in CEL, what holds a null is not equal to itself.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Changes:
     without_default: Set[str] = frozenset()
     rules: Mapping[str, tuple[Cel, ...]] = field(default_factory=dict)
     list_keys: Mapping[str, str] = field(default_factory=dict)
+    without_null: Set[str] = frozenset()  # parts
 
 
 def structural(model: type[BaseModel], changes: Changes, defaults: bool = True) -> Schema:
@@ -92,13 +93,16 @@ class _Converter:
     def _field(self, source: Schema, path: str) -> Schema:
         schema = self.converted(source, path)
         default = source.get("default")
-        if not self._defaults or default is None:
+        if not self._defaults:
             return schema
-        if not self._is_required(path) and path not in self._changes.without_default:
+        if default is not None and not self._is_required(path) and path not in self._changes.without_default:
             schema["default"] = _without_nulls(default)
-            if {"type": "null"} in source.get("anyOf", ()):
-                schema["nullable"] = True
+        if {"type": "null"} in source.get("anyOf", ()) and not self._is_compared_whole(path) and "enum" not in schema:
+            schema["nullable"] = True  # with an enum the server refuses null, even when it is one of the values
         return schema
+
+    def _is_compared_whole(self, path: str) -> bool:
+        return "[]" in path or path.rpartition(".")[0] in self._changes.without_null
 
     def _is_required(self, path: str) -> bool:
         """Also a part that has a required field, which its default would lack."""
