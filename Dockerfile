@@ -18,8 +18,8 @@ FROM base AS tools
 ARG SSL_CERT_FILE
 ARG PIP_CERT
 COPY requirements/build.txt /tmp/build.txt
-RUN --mount=type=cache,target=/root/.cache/pip HOME=/root \
-    python3 -m venv /opt/tools && /opt/tools/bin/pip install --quiet --require-hashes --requirement /tmp/build.txt
+RUN --mount=type=cache,target=/root/.cache/pip export HOME=/root \
+ && python3 -m venv /opt/tools && /opt/tools/bin/pip install --quiet --require-hashes --requirement /tmp/build.txt
 
 FROM tools AS wheel
 COPY pyproject.toml README.md LICENSE /source/
@@ -34,12 +34,12 @@ ARG PIP_CERT
 COPY requirements/operator.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=cache,target=/root/.cache/uv \
-    export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=unchecked-hash \
+    export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    PYC_INVALIDATION_MODE=unchecked-hash \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
 LABEL org.opencontainers.image.title="limr operator" \
       org.opencontainers.image.description="Runs LIMRExperiments on Kubernetes" \
@@ -59,13 +59,13 @@ RUN if [ "$DEVICES" = gpu ]; then \
 COPY requirements/${DEVICES}.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=cache,target=/root/.cache/uv \
-    export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=unchecked-hash \
+    export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
 COPY examples/arithmetic /opt/limr/examples/arithmetic
 RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
-    PYC_INVALIDATION_MODE=unchecked-hash \
+    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
 LABEL org.opencontainers.image.title="limr trainer" \
       org.opencontainers.image.description="Probe, training, evaluation, selection and report stages of LIMRExperiments" \
