@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,7 @@ from limr_operator.objects import Defaults
 from limr_operator.reconcile import Settings, reconcile
 from limr_operator.snapshot import Snapshot, of_experiment, trimmed
 
-CRD = Path(os.environ.get("CRDFILE", Path(__file__).parents[1] / "charts/limr/files/crd.yaml"))
+CRD = Path(__file__).parents[1] / "charts/limr/files/crd.yaml"
 SETTINGS = Settings(Defaults("limr.test/trainer:dev", "Never"))
 MOVES = 400  # a run that needs more is stuck
 FINAL = (Phase.COMPLETE, Phase.FAILED)

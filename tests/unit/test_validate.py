@@ -61,7 +61,7 @@ def test_every_mistake_at_once() -> None:
         "spec.arms[3].size: give exactly one of sameAs, count, fraction",
         "spec.evaluation.benchmarks[0]: temperature 0 (greedy) gives the same response every time; "
         "set samples: 1 or a temperature",
-        "spec.cluster.nodeSelector: unknown field; known here: image, learner, rollout",
+        "spec.cluster.nodeSelector: unknown field; known here: image, imagePullSecrets, driver, learner, rollout",
         "spec.limit: unknown field; did you mean limits?",
         "spec.arms: 'lim' stands twice; rename one",
         "spec.ppo.trainBatchSize: 256 responses cannot be shared evenly by 3 learners; "
