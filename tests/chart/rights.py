@@ -42,9 +42,9 @@ def _listed(kubectl: Kubectl, namespace: str, user: str) -> set[Right]:
 
 
 def _rights(line: str) -> Iterable[Right]:
-    found = LINE.match(line.strip())
+    found = LINE.match(line.rstrip())
     if found is None:
         raise ValueError(f"kubectl auth can-i --list printed a line that the test cannot read: {line!r}")
     for verb in found["verbs"].split():
         for name in found["names"].split() or [""]:
-            yield Right(found["resource"], name, verb)
+            yield Right(found["resource"] or found["urls"], name, verb)
