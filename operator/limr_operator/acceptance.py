@@ -8,9 +8,13 @@ from datetime import datetime
 from limr.plan import Condition, Phase, Status
 from limr.plan.columns import with_columns
 from limr.spec import Experiment
-from limr_operator.api import Api, NotFound
+from limr_operator.api import Api, ApiError, NotFound
 from limr_operator.diagnose import Finding
 
+NO_KUBERAY = Finding(
+    "KubeRayMissing",
+    "KubeRay is not installed: there is no kind RayJob, which stages with engines are; install KubeRay 1.6 or newer",
+)
 RECHECK_SECONDS = 15.0  # what is missing is not watched; how soon it is noticed when it was made
 FINAL = (Phase.COMPLETE, Phase.FAILED)
 
@@ -26,7 +30,8 @@ def missing(experiment: Experiment, api: Api) -> list[Finding]:
         ("PriorityClass", schedule.priority_class, _no_priority_class),
         ("LocalQueue", schedule.queue, _no_queue),
     ]
-    return [say(name) for kind, name, say in checks if name and not _exists(api, kind, namespace, name)]
+    found = [say(name) for kind, name, say in checks if name and not _exists(api, kind, namespace, name)]
+    return found if api.serves("RayJob") else [NO_KUBERAY, *found]
 
 
 def judged(status: Status, before: Status, findings: list[Finding], now: datetime) -> Status:
@@ -73,10 +78,14 @@ def _condition(before: Status, reason: str, message: str, generation: int, now: 
 
 
 def _exists(api: Api, kind: str, namespace: str, name: str) -> bool:
+    """True also where the operator may not look: then Kubernetes says it, when the Pods are made."""
     try:
         api.get(kind, namespace, name)
     except NotFound:
         return False
+    except ApiError as error:
+        if error.status != 403:
+            raise
     return True
 
 

@@ -84,6 +84,14 @@ class Api:
         items: list[Object] = self._request("GET", _with(KINDS[kind].path(namespace), query))["items"]
         return items
 
+    def serves(self, kind: str) -> bool:
+        """Whether there is such a kind at all."""
+        try:
+            found = self._request("GET", f"/apis/{KINDS[kind].group}/{KINDS[kind].version}")["resources"]
+        except NotFound:
+            return False
+        return any(resource["name"] == KINDS[kind].plural for resource in found)
+
     def apply(self, manifest: Object) -> Object:
         """Server-side apply: what `manifest` says holds afterwards, whoever else has said otherwise."""
         metadata = manifest["metadata"]

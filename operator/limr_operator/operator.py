@@ -14,6 +14,7 @@ import kopf
 import kubernetes
 from aiohttp import web
 
+from limr_operator import acceptance
 from limr_operator import lease as leases
 from limr_operator.api import Api, Conflict
 from limr_operator.lease import Lease, NotLeading
@@ -53,6 +54,7 @@ class Operator:
         self._watches = Watches(self._registry, self._queue.wake, self._on_lease)
         self._threads = ThreadPoolExecutor(WORKERS, "reconcile")
         self._ready = asyncio.Event()
+        self._kuberay_was_missing = False
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Whatever fails for good ends the process: it is started anew and knows no less."""
@@ -61,7 +63,10 @@ class Operator:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         server = await self._serve()
-        parts = (self._watch(stop), self._queue.run(), self._lead(), self._resync(), stop.wait())
+        parts = (
+            *(self._watch(stop), self._queue.run(), self._lead(), self._resync()),
+            *(self._kuberay_appears(), stop.wait()),
+        )
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -113,6 +118,16 @@ class Operator:
         while True:
             await asyncio.sleep(RESYNC_SECONDS)
             self._wake_all()
+
+    async def _kuberay_appears(self) -> None:
+        """Returns, and so ends the process, when KubeRay is there that was not at the start: kopf watches what it found
+        then, and a new process watches RayJobs too."""
+        while not await asyncio.to_thread(self._api.serves, "RayJob"):
+            self._kuberay_was_missing = True
+            await asyncio.sleep(acceptance.RECHECK_SECONDS)
+        if not self._kuberay_was_missing:
+            await asyncio.Event().wait()
+        _log.info("KubeRay was installed; starting anew to watch its RayJobs")
 
     def _wake_all(self) -> None:
         for key in self._watches:

@@ -133,6 +133,19 @@ def test_a_stage_that_fails_is_tried_again_and_then_said_to_have_failed(plane: C
     )
 
 
+def test_what_the_cluster_lacks_is_said_before_anything_is_made(lab: Lab) -> None:
+    lab.apply(
+        schedule={"queue": "research", "priorityClass": "high"},
+        storage={"uri": "s3://rl/x", "serviceAccountName": "rl-s3", "caConfigMap": "rl-ca"},
+    )
+    assert lab.look() == 15
+    status, reason, message = condition(lab.status(), "Accepted")
+    assert (status, reason) == ("False", "ServiceAccountMissing")
+    for words in ("ServiceAccount rl-s3", "ConfigMap rl-ca", "PriorityClass high", "LocalQueue research"):
+        assert f"there is no {words}".replace("no LocalQueue", "no Kueue LocalQueue") in message
+    assert lab.objects() == set()
+
+
 class Cut(Exception):
     """The operator ends here."""
 
