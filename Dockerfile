@@ -27,18 +27,22 @@ COPY operator /source/operator
 COPY trainer /source/trainer
 RUN cd /source && /opt/tools/bin/hatchling build --target wheel --directory /wheels
 
+# Old buildah mounts a stage that it took from its cache without what its steps made, and one without steps whole.
+FROM tools AS mounted-tools
+FROM wheel AS mounted-wheel
+
 # Bytecode is compiled now, as running Pods may not write it, and checked by hash: time stamps differ in every build.
 FROM base AS operator
 ARG SSL_CERT_FILE
 ARG PIP_CERT
 COPY requirements/operator.txt /opt/limr/requirements.txt
-RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     --mount=type=cache,target=/root/.cache/uv \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
-RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=bind,from=mounted-wheel,source=/wheels,target=/wheels \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
 LABEL org.opencontainers.image.title="limr operator" \
@@ -57,14 +61,14 @@ RUN if [ "$DEVICES" = gpu ]; then \
       apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc g++ libc6-dev && rm -rf /var/lib/apt/lists/*; \
     fi
 COPY requirements/${DEVICES}.txt /opt/limr/requirements.txt
-RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
+RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     --mount=type=cache,target=/root/.cache/uv \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
 COPY examples/arithmetic /opt/limr/examples/arithmetic
-RUN --mount=type=bind,from=tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=wheel,source=/wheels,target=/wheels \
+RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=bind,from=mounted-wheel,source=/wheels,target=/wheels \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
     /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
 LABEL org.opencontainers.image.title="limr trainer" \

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -42,40 +41,16 @@ def package_index() -> list[str]:
     return sorted(set(options))
 
 
-def export(tag: str) -> Path:
-    """A folder in OCI's image layout with this image alone, where layers that an earlier export wrote are kept."""
-    folder = cache_folder() / "oci" / tag.split("/")[-1].split(":")[0]
-    folder.parent.mkdir(parents=True, exist_ok=True)
+def export(tag: str, folder: Path, held: Mapping[str, int]) -> None:
+    """Writes the image in OCI's layout into the empty folder, but for the blobs (SHA-256 -> size) that are held."""
+    blobs = folder / "blobs" / "sha256"
+    blobs.mkdir(parents=True)
+    for digest, size in held.items():
+        with (blobs / digest).open("wb") as placeholder:  # buildah looks only whether there is a file, and at its size
+            placeholder.truncate(size)
     _buildah("push", "--disable-compression", "--quiet", tag, f"oci:{folder}:{tag}")
-    _prune(folder, tag)
-    return folder
-
-
-def layers(folder: Path) -> set[Path]:
-    """Of the images in the layout."""
-    digests = {layer["digest"] for manifest in _manifests(folder) for layer in manifest["layers"]}
-    return {_blob(folder, digest) for digest in digests}
-
-
-def _prune(folder: Path, tag: str) -> None:
-    index = json.loads((folder / "index.json").read_text())
-    name = "org.opencontainers.image.ref.name"
-    index["manifests"] = [entry for entry in index["manifests"] if entry.get("annotations", {}).get(name) == tag]
-    (folder / "index.json").write_text(json.dumps(index))
-    used = layers(folder) | {_blob(folder, entry["digest"]) for entry in index["manifests"]}
-    used |= {_blob(folder, manifest["config"]["digest"]) for manifest in _manifests(folder)}
-    for blob in (folder / "blobs" / "sha256").iterdir():
-        if blob not in used:
-            blob.unlink()
-
-
-def _manifests(folder: Path) -> list[dict[str, object]]:
-    index = json.loads((folder / "index.json").read_text())
-    return [json.loads(_blob(folder, entry["digest"]).read_text()) for entry in index["manifests"]]
-
-
-def _blob(folder: Path, digest: str) -> Path:
-    return folder / "blobs" / digest.replace(":", "/")
+    for digest in held:
+        (blobs / digest).unlink()
 
 
 def _buildah(*arguments: str) -> str:
@@ -84,6 +59,7 @@ def _buildah(*arguments: str) -> str:
     temporary.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
         [
+            *(program("unshare"), "--mount"),  # else it leaves mounts on the machine
             *(program("buildah"), "--storage-driver", "overlay"),
             *("--root", store / "images", "--runroot", store / "run", *arguments),
         ],

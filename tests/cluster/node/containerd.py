@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from pathlib import Path
+
+from servers.go_program import cache_folder
 
 from cluster import buildah
 from cluster.node.layout import Layout
@@ -18,6 +21,7 @@ class Containerd:
 
     def __init__(self, layout: Layout) -> None:
         self._ctr = [program("ctr"), "--address", str(layout.containerd_socket), "--namespace", "k8s.io"]
+        self._content = layout.images / "io.containerd.content.v1.content"
 
     def answers(self) -> bool:
         done = subprocess.run([*self._ctr, "version"], capture_output=True, timeout=CALL_SECONDS, check=False)
@@ -28,13 +32,16 @@ class Containerd:
 
     def load(self, tag: str) -> None:
         """From buildah's store. Layers that the node has are not copied again: a change of code takes seconds."""
-        folder = buildah.export(tag)
-        there = {f"blobs/{digest.replace(':', '/')}" for digest in self._call("content", "list", "--quiet").split()}
-        spared = {str(layer.relative_to(folder)) for layer in buildah.layers(folder)} & there
-        self._import(folder, [f"--exclude={layer}" for layer in sorted(spared)])
+        with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
+            buildah.export(tag, Path(folder), self._blobs())
+            self._import(Path(folder))
 
-    def _import(self, folder: Path, excluded: list[str]) -> None:
-        tar = [program("tar"), "--create", *excluded, "--directory", str(folder), "oci-layout", "index.json", "blobs"]
+    def _blobs(self) -> dict[str, int]:
+        """SHA-256 -> size of all that it stores."""
+        return {blob.name: blob.stat().st_size for blob in self._content.glob("blobs/sha256/*")}
+
+    def _import(self, folder: Path) -> None:
+        tar = [program("tar"), "--create", "--directory", str(folder), "."]
         with subprocess.Popen(tar, stdout=subprocess.PIPE) as archive:
             done = subprocess.run(
                 [*self._ctr, "images", "import", "-"],
@@ -45,7 +52,7 @@ class Containerd:
                 check=False,
             )
         if done.returncode:
-            raise RuntimeError(f"containerd could not import {folder}:\n{done.stderr[-2000:]}")
+            raise RuntimeError(f"containerd could not import an image:\n{done.stderr[-2000:]}")
 
     def _call(self, *arguments: str) -> str:
         done = subprocess.run(
