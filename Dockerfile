@@ -18,8 +18,8 @@ FROM base AS tools
 ARG SSL_CERT_FILE
 ARG PIP_CERT
 COPY requirements/build.txt /tmp/build.txt
-RUN --mount=type=cache,target=/root/.cache/pip export HOME=/root \
- && python3 -m venv /opt/tools && /opt/tools/bin/pip install --quiet --require-hashes --requirement /tmp/build.txt
+RUN python3 -m venv /opt/tools \
+ && /opt/tools/bin/pip install --quiet --no-cache-dir --require-hashes --requirement /tmp/build.txt
 
 FROM tools AS wheel
 COPY pyproject.toml README.md LICENSE /source/
@@ -33,11 +33,11 @@ FROM wheel AS mounted-wheel
 
 # Bytecode is compiled now, as running Pods may not write it, and checked by hash: time stamps differ in every build.
 FROM base AS operator
+# A builder that mounts uv's cache at /root/.cache/uv says false.
+ARG UV_NO_CACHE=true
 ARG SSL_CERT_FILE
-ARG PIP_CERT
 COPY requirements/operator.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=cache,target=/root/.cache/uv \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
@@ -53,8 +53,8 @@ WORKDIR /home/limr
 ENTRYPOINT ["python", "-m", "limr_operator"]
 
 FROM base AS trainer
+ARG UV_NO_CACHE=true
 ARG SSL_CERT_FILE
-ARG PIP_CERT
 # gpu: Triton and torch.compile compile kernels while a stage runs. Nothing does so on a CPU.
 ARG DEVICES=cpu
 RUN if [ "$DEVICES" = gpu ]; then \
@@ -62,7 +62,6 @@ RUN if [ "$DEVICES" = gpu ]; then \
     fi
 COPY requirements/${DEVICES}.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=cache,target=/root/.cache/uv \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt

@@ -36,33 +36,44 @@ def package_index() -> list[str]:
     for variable in CA_BUNDLES:
         if bundle := os.environ.get(variable):
             options += [f"--volume={bundle}:{bundle}:ro", f"--build-arg={variable}={bundle}"]
+    packages = Path.home() / ".cache" / "uv"  # `make install` filled it
+    packages.mkdir(parents=True, exist_ok=True)
+    options += [f"--volume={packages}:/root/.cache/uv", "--build-arg=UV_NO_CACHE=false"]
     if (settings := Path("/etc/pip.conf")).exists():
         options.append(f"--volume={settings}:{settings}:ro")
     return sorted(set(options))
 
 
 def export(tag: str, folder: Path, held: Mapping[str, int]) -> None:
-    """Writes the image in OCI's layout into the empty folder, but for the blobs (SHA-256 -> size) that are held."""
+    """Writes the image in OCI's layout into `folder`, but for the blobs (SHA-256 -> size) that are held already."""
     blobs = folder / "blobs" / "sha256"
     blobs.mkdir(parents=True)
     for digest, size in held.items():
-        with (blobs / digest).open("wb") as placeholder:  # buildah looks only whether there is a file, and at its size
+        with (blobs / digest).open("wb") as placeholder:  # skopeo looks only whether there is a file, and at its size
             placeholder.truncate(size)
-    _buildah("push", "--disable-compression", "--quiet", tag, f"oci:{folder}:{tag}")
+    # `buildah push` would compress all layers first and then look which are there: 100 s for the trainer.
+    source = f"containers-storage:[overlay@{_store()}/images+{_store()}/run]{tag}"
+    _call("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", source, f"oci:{folder}:{tag}")
     for digest in held:
         (blobs / digest).unlink()
 
 
 def _buildah(*arguments: str) -> str:
-    store = cache_folder() / "buildah"
-    temporary = store / "tmp"  # also what builds cache: packages that pip and uv downloaded
+    store = _store()
+    return _call(
+        "buildah", "--storage-driver", "overlay", "--root", f"{store}/images", "--runroot", f"{store}/run", *arguments
+    )
+
+
+def _store() -> Path:
+    return cache_folder() / "buildah"
+
+
+def _call(name: str, *arguments: str) -> str:
+    temporary = _store() / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [
-            *(program("unshare"), "--mount"),  # else it leaves mounts on the machine
-            *(program("buildah"), "--storage-driver", "overlay"),
-            *("--root", store / "images", "--runroot", store / "run", *arguments),
-        ],
+        [program("unshare"), "--mount", program(name), *arguments],  # else they leave mounts on the machine
         env={**os.environ, "TMPDIR": str(temporary)},
         capture_output=True,
         text=True,
@@ -71,5 +82,5 @@ def _buildah(*arguments: str) -> str:
     )
     if done.returncode:
         said = (done.stdout + done.stderr)[-3000:]
-        raise RuntimeError(f"`buildah {arguments[0]}` failed ({' '.join(arguments)}):\n{said}")
+        raise RuntimeError(f"`{name} {' '.join(arguments)}` failed:\n{said}")
     return done.stdout

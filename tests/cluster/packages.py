@@ -21,6 +21,7 @@ NODE = {
     "ip": "iproute2",
     "mount": "mount",
     "buildah": "buildah",
+    "skopeo": "skopeo",
     "mmdebstrap": "mmdebstrap",
 }
 
