@@ -18,8 +18,8 @@ FROM base AS tools
 ARG SSL_CERT_FILE
 ARG PIP_CERT
 COPY requirements/build.txt /tmp/build.txt
-RUN python3 -m venv /opt/tools \
- && /opt/tools/bin/pip install --quiet --no-cache-dir --require-hashes --requirement /tmp/build.txt
+RUN --mount=type=cache,target=/root/.cache/pip export HOME=/root \
+ && python3 -m venv /opt/tools && /opt/tools/bin/pip install --quiet --require-hashes --requirement /tmp/build.txt
 
 FROM tools AS wheel
 COPY pyproject.toml README.md LICENSE /source/
@@ -29,22 +29,22 @@ RUN cd /source && /opt/tools/bin/hatchling build --target wheel --directory /whe
 
 # Old buildah mounts a stage that it took from its cache without what its steps made, and one without steps whole.
 FROM tools AS mounted-tools
-FROM wheel AS mounted-wheel
 
 # Bytecode is compiled now, as running Pods may not write it, and checked by hash: time stamps differ in every build.
 FROM base AS operator
-# A builder that mounts uv's cache at /root/.cache/uv says false.
-ARG UV_NO_CACHE=true
 ARG SSL_CERT_FILE
+ARG PIP_CERT
 COPY requirements/operator.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=cache,target=/root/.cache/uv \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
+# Copied, not mounted: builders notice a change of what is copied.
+COPY --from=wheel /wheels /opt/limr/wheels
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=mounted-wheel,source=/wheels,target=/wheels \
-    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
-    /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
+    export UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
+ && /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --python /opt/limr/bin/python /opt/limr/wheels/*.whl
 LABEL org.opencontainers.image.title="limr operator" \
       org.opencontainers.image.description="Runs LIMRExperiments on Kubernetes" \
       org.opencontainers.image.licenses="Apache-2.0"
@@ -53,8 +53,8 @@ WORKDIR /home/limr
 ENTRYPOINT ["python", "-m", "limr_operator"]
 
 FROM base AS trainer
-ARG UV_NO_CACHE=true
 ARG SSL_CERT_FILE
+ARG PIP_CERT
 # gpu: Triton and torch.compile compile kernels while a stage runs. Nothing does so on a CPU.
 ARG DEVICES=cpu
 RUN if [ "$DEVICES" = gpu ]; then \
@@ -62,14 +62,15 @@ RUN if [ "$DEVICES" = gpu ]; then \
     fi
 COPY requirements/${DEVICES}.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
+    --mount=type=cache,target=/root/.cache/uv \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
 COPY examples/arithmetic /opt/limr/examples/arithmetic
+COPY --from=wheel /wheels /opt/limr/wheels
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
-    --mount=type=bind,from=mounted-wheel,source=/wheels,target=/wheels \
-    PYC_INVALIDATION_MODE=UNCHECKED_HASH \
-    /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode --python /opt/limr/bin/python /wheels/*.whl
+    export UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
+ && /opt/tools/bin/uv pip install --quiet --no-cache --no-deps --python /opt/limr/bin/python /opt/limr/wheels/*.whl
 LABEL org.opencontainers.image.title="limr trainer" \
       org.opencontainers.image.description="Probe, training, evaluation, selection and report stages of LIMRExperiments" \
       org.opencontainers.image.licenses="Apache-2.0"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,9 +37,6 @@ def package_index() -> list[str]:
     for variable in CA_BUNDLES:
         if bundle := os.environ.get(variable):
             options += [f"--volume={bundle}:{bundle}:ro", f"--build-arg={variable}={bundle}"]
-    packages = Path.home() / ".cache" / "uv"  # `make install` filled it
-    packages.mkdir(parents=True, exist_ok=True)
-    options += [f"--volume={packages}:/root/.cache/uv", "--build-arg=UV_NO_CACHE=false"]
     if (settings := Path("/etc/pip.conf")).exists():
         options.append(f"--volume={settings}:{settings}:ro")
     return sorted(set(options))
@@ -70,16 +68,16 @@ def _store() -> Path:
 
 
 def _call(name: str, *arguments: str) -> str:
-    temporary = _store() / "tmp"
-    temporary.mkdir(parents=True, exist_ok=True)
-    done = subprocess.run(
-        [program("unshare"), "--mount", program(name), *arguments],  # else they leave mounts on the machine
-        env={**os.environ, "TMPDIR": str(temporary)},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        check=False,
-    )
+    _store().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=_store()) as temporary:
+        done = subprocess.run(
+            [program("unshare"), "--mount", program(name), *arguments],  # else they leave mounts on the machine
+            env={**os.environ, "TMPDIR": temporary},  # they keep downloaded packages there: gigabytes
+            capture_output=True,
+            text=True,
+            timeout=BUILD_SECONDS,
+            check=False,
+        )
     if done.returncode:
         said = (done.stdout + done.stderr)[-3000:]
         raise RuntimeError(f"`{name} {' '.join(arguments)}` failed:\n{said}")

@@ -14,6 +14,8 @@ from cluster.packages import program
 
 CALL_SECONDS = 30.0
 IMPORT_SECONDS = 900.0
+REMOVE_SECONDS = 120.0
+LARGE_BYTES = 2**30
 
 
 class Containerd:
@@ -34,6 +36,10 @@ class Containerd:
         """From buildah's store. Layers that the node has are not copied again: a change of code takes seconds."""
         with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
             buildah.export(tag, Path(folder), self._blobs())
+            if _size(Path(folder)) > LARGE_BYTES and tag in self.images():
+                self._call(
+                    "images", "remove", "--sync", tag, seconds=REMOVE_SECONDS
+                )  # else disks must hold old and new
             self._import(Path(folder))
 
     def _blobs(self) -> dict[str, int]:
@@ -54,10 +60,12 @@ class Containerd:
         if done.returncode:
             raise RuntimeError(f"containerd could not import an image:\n{done.stderr[-2000:]}")
 
-    def _call(self, *arguments: str) -> str:
-        done = subprocess.run(
-            [*self._ctr, *arguments], capture_output=True, text=True, timeout=CALL_SECONDS, check=False
-        )
+    def _call(self, *arguments: str, seconds: float = CALL_SECONDS) -> str:
+        done = subprocess.run([*self._ctr, *arguments], capture_output=True, text=True, timeout=seconds, check=False)
         if done.returncode:
             raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
         return done.stdout
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
