@@ -66,7 +66,8 @@ RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
-COPY examples/arithmetic /opt/limr/examples/arithmetic
+# Readable for the user below, whatever the checkout's umask was.
+COPY --chmod=755 examples/arithmetic /opt/limr/examples/arithmetic
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     --mount=type=bind,from=mounted-wheel,source=/wheels,target=/wheels \
     PYC_INVALIDATION_MODE=UNCHECKED_HASH \
