@@ -55,10 +55,11 @@ ENTRYPOINT ["python", "-m", "limr_operator"]
 FROM base AS trainer
 ARG SSL_CERT_FILE
 ARG PIP_CERT
-# gpu: Triton and torch.compile compile kernels while a stage runs. Nothing does so on a CPU.
+# gpu: Triton and torch.compile compile kernels while a stage runs. cpu: vLLM's build for it needs libnuma.
 ARG DEVICES=cpu
-RUN if [ "$DEVICES" = gpu ]; then \
-      apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc g++ libc6-dev && rm -rf /var/lib/apt/lists/*; \
+RUN if [ "$DEVICES" = gpu ]; then packages="gcc g++ libc6-dev"; else packages="libnuma1 libgomp1"; fi; \
+    if ! dpkg-query --show $packages >/dev/null 2>&1; then \
+      apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages && rm -rf /var/lib/apt/lists/*; \
     fi
 COPY requirements/${DEVICES}.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
@@ -66,7 +67,8 @@ RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
-COPY examples/arithmetic /opt/limr/examples/arithmetic
+# Readable for the user below, whatever the checkout's umask was.
+COPY --chmod=755 examples/arithmetic /opt/limr/examples/arithmetic
 COPY --from=wheel /wheels /opt/limr/wheels
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     export UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \

@@ -16,7 +16,7 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 # The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
 PROVIDER := node
 
-.PHONY: install demo test s3-server control-plane unit integration chaos lint bench bench-operator lock clean
+.PHONY: install demo test s3-server control-plane unit integration e2e chaos lint bench bench-operator lock clean
 .PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images
 
 install: $(INSTALLED)
@@ -36,7 +36,7 @@ demo: $(INSTALLED)
 	$(BIN)/limr run examples/arithmetic/experiment.yaml
 
 test: lint s3-server control-plane chart-tools
-	$(BIN)/pytest tests
+	$(BIN)/pytest tests/unit tests/integration
 
 # Built from its Go module into the cache at the first use, which takes minutes.
 s3-server: $(INSTALLED)
@@ -57,6 +57,10 @@ manifests: $(INSTALLED)
 # The chart's README, from the comments in values.yaml.
 chart-docs: $(INSTALLED)
 	$(CHART).readme
+
+# The real thing on the test node, about a quarter of an hour: needs root, `make cluster-up` and `make images`.
+e2e: $(INSTALLED)
+	$(BIN)/pytest -s tests/e2e
 
 unit: $(INSTALLED)
 	$(BIN)/pytest tests/unit

@@ -26,8 +26,8 @@ def build(context: Path, tag: str, arguments: Mapping[str, str], options: Sequen
     """`arguments` are the Dockerfile's. Packages come from where this machine's pip takes them."""
     build_arguments = [f"--build-arg={name}={value}" for name, value in arguments.items()]
     _buildah(
-        *("build", "--isolation", "chroot", "--network", "host", "--layers", "--quiet", "--timestamp", EPOCH),
-        *("--tag", tag, *build_arguments, *options, str(context)),
+        *("build", "--isolation", "chroot", "--network", "host", "--layers", "--force-rm", "--quiet"),
+        *("--timestamp", EPOCH, "--tag", tag, *build_arguments, *options, str(context)),
     )
 
 

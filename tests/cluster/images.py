@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -17,8 +18,8 @@ from cluster.packages import program
 
 CHECKOUT = Path(__file__).parents[2]
 NON_ROOT = "65532:65532"
-BASE = "limr.test/base:bookworm"
-BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv", "libgomp1", "libstdc++6")
+BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv", "libgomp1", "libnuma1", "libstdc++6")
+BASE = f"limr.test/base:bookworm-{hashlib.sha256(' '.join(BASE_PACKAGES).encode()).hexdigest()[:8]}"
 BASE_SECONDS = 900.0
 OURS = ("operator", "trainer")
 

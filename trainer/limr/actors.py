@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
 import signal
 from collections.abc import Sequence
 from typing import Any
@@ -77,7 +78,14 @@ def wait(actor: Actor, ref: Any, deadline_seconds: float) -> Any:
             raise
         raise error.cause from error  # as it was raised, with the remote traceback behind it
     except RayActorError as error:
-        raise ActorLost(actor.who, f"died: {' '.join(str(error).split())}") from None
+        raise ActorLost(actor.who, f"died: {_last_words(error)}") from error
+
+
+def _last_words(error: RayActorError) -> str:
+    """What ended the process, without the traceback, which is in its log."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines()]
+    told = [line for line in lines if line]
+    return told[-1] if "creation task" in told[0] else " ".join(told)
 
 
 def call_all(actors: Sequence[Actor], method: str, *arguments: Any, deadline_seconds: float) -> list[Any]:
