@@ -55,7 +55,8 @@ def up(layout: Layout) -> None:
 def down(layout: Layout) -> None:
     """Ends the node and deletes its state. Programs and images stay for the next one."""
     stop_node(layout)
-    shutil.rmtree(layout.state, ignore_errors=True)
+    if layout.state.exists():
+        shutil.rmtree(layout.state)
 
 
 def _start(layout: Layout) -> None:

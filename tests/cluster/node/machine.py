@@ -60,7 +60,7 @@ def stop_node(layout: Layout) -> None:
         _ip("link", "delete", NAMESPACE)
     if NETWORK_NAMESPACE.exists():
         _ip("netns", "delete", NAMESPACE)
-    _remove_control_groups()
+    wait_until(_control_groups_are_gone, "the end of the Pods' control groups", END_SECONDS)
     _restore_kernel_settings(layout)
 
 
@@ -90,11 +90,15 @@ def _ip(*arguments: str) -> None:
         raise RuntimeError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
 
 
-def _remove_control_groups() -> None:
-    """The kubelet's, under every hierarchy; they are empty once their processes have ended."""
+def _control_groups_are_gone() -> bool:
+    """Removes the kubelet's, under every hierarchy. Those whose processes the kernel is still ending are busy."""
     for top in (*CONTROL_GROUPS.glob("kubepods"), *CONTROL_GROUPS.glob("*/kubepods")):
         for folder, _, _ in os.walk(top, topdown=False):
-            os.rmdir(folder)
+            try:
+                os.rmdir(folder)
+            except OSError:
+                return False
+    return True
 
 
 def _remember_kernel_settings(layout: Layout) -> None:
