@@ -24,6 +24,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from cluster.control_plane import ControlPlane
 from cluster.daemons import free_ports
 from cluster.kuberay import crd_files
 from operator_lab import CRD, EXPERIMENT, client
+from urllib3.exceptions import HTTPError
 
 from limr_operator import names
 from limr_operator.api import KINDS, Api
@@ -97,10 +99,11 @@ class _Births(threading.Thread):
     def run(self) -> None:
         url = self._client.configuration.host + KINDS["RayJob"].path(NAMESPACE) + "?watch=true"
         answer = self._client.rest_client.pool_manager.request("GET", url, preload_content=False)
-        for line in answer:
-            event = json.loads(line)
-            if event["type"] == "ADDED":
-                self.seen[event["object"]["metadata"]["name"]] = time.monotonic()
+        with suppress(HTTPError):  # the server ends with the benchmark
+            for line in answer:
+                event = json.loads(line)
+                if event["type"] == "ADDED":
+                    self.seen[event["object"]["metadata"]["name"]] = time.monotonic()
 
 
 def _apply_all(api: Api, count: int, rate: float) -> dict[str, float]:
@@ -140,7 +143,7 @@ def _calls(api: Api) -> int:
     """Requests that the API server has answered, without watches and probes."""
     host, pool = api._client.configuration.host, api._client.rest_client.pool_manager
     text = pool.request("GET", f"{host}/metrics").data.decode()
-    lines = re.findall(r'^apiserver_request_total\{.*?verb="(\w+)"\} (\S+)$', text, re.MULTILINE)
+    lines = re.findall(r'^apiserver_request_total\{.*?verb="(\w+)".*?\} (\S+)$', text, re.MULTILINE)
     return int(sum(float(count) for verb, count in lines if verb not in ("WATCH", "LIST", "CONNECT")))
 
 
