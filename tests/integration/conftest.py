@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Iterator
 
 import pytest
+from cluster.control_plane import ControlPlane
+from operator_lab import Lab, control_plane
 from runs import Run
 from servers.flaky_proxy import FlakyProxy
 from servers.s3_server import FlakyS3, S3Server
@@ -20,6 +23,18 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         for name, value in server.environment.items():
             environment.setenv(name, value)
         yield server
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    """A real API server with our CRD and KubeRay's, and with garbage collection."""
+    with control_plane(tmp_path_factory.mktemp("plane")) as plane:
+        yield plane
+
+
+@pytest.fixture
+def lab(plane: ControlPlane) -> Lab:
+    return Lab(plane, f"test-{secrets.token_hex(4)}")
 
 
 @pytest.fixture

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Iterator
 
 import pytest
 from cluster.control_plane import ControlPlane
 from fake_kuberay import STEPS, succeed
-from operator_lab import Lab, control_plane
+from operator_lab import Lab
 
 from limr.plan import Phase, StageState, Status
 from limr.stage import Outcome, StageInput, StageResult
@@ -19,17 +18,6 @@ from limr_operator.api import Api, NotFound
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 STAGES = ("probe", "select-lim", "train-lim-s1", "report")
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with control_plane(tmp_path_factory.mktemp("plane")) as plane:
-        yield plane
-
-
-@pytest.fixture
-def lab(plane: ControlPlane) -> Lab:
-    return Lab(plane, f"test-{secrets.token_hex(4)}")
 
 
 def condition(status: Status, kind: str) -> tuple[str, str, str]:

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import os
 import random
-import secrets
 import signal
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from cluster.control_plane import ControlPlane
 from cluster.daemons import free_ports
-from operator_lab import Lab, control_plane
+from operator_lab import Lab
 
 from limr.plan import Phase, StageState, Status
 from limr_operator import names
@@ -28,17 +27,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 SECONDS = 120.0
 TAKEOVER_SECONDS = 20.0
 KILLS = 20
-
-
-@pytest.fixture(scope="module")
-def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
-    with control_plane(tmp_path_factory.mktemp("plane")) as plane:
-        yield plane
-
-
-@pytest.fixture
-def lab(plane: ControlPlane) -> Lab:
-    return Lab(plane, f"test-{secrets.token_hex(4)}")
 
 
 class Process:
