@@ -58,7 +58,7 @@ manifests: $(INSTALLED)
 chart-docs: $(INSTALLED)
 	$(CHART).readme
 
-# The real thing on the test node, about a quarter of an hour: needs root, `make cluster-up` and `make images`.
+# The real thing on the test node, about a quarter of an hour; fails without `make cluster-up images` (needs root).
 e2e: $(INSTALLED)
 	$(BIN)/pytest -s tests/e2e
 

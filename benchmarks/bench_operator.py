@@ -20,9 +20,6 @@ import sys
 import tempfile
 import threading
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -31,7 +28,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cluster.control_plane import ControlPlane
-from cluster.daemons import free_ports
+from cluster.daemons import answers, free_ports, wait_until
 from cluster.kuberay import crd_files
 from operator_lab import CRD, EXPERIMENT, client
 from urllib3.exceptions import HTTPError
@@ -55,7 +52,7 @@ def main() -> None:
         calls = _calls(api)
         born = _Births(plane)
         applied = _apply_all(api, options.experiments, options.rate)
-        _wait(lambda: len(born.seen) >= options.experiments)
+        wait_until(lambda: len(born.seen) >= options.experiments, "a RayJob for each", PATIENCE_SECONDS)
         waits = sorted(born.seen[f"{name}--probe-1"] - at for name, at in applied.items())
         made = len(waits)
         print(f"{made} experiments at {options.rate:g}/s: from apply to child p50 {statistics.median(waits):.3f} s, "
@@ -69,7 +66,7 @@ def main() -> None:
         _suspend_all(api, applied)
         began = time.monotonic()
         operator = _start(plane, Path(folder) / "operator.log")
-        _wait(lambda: _all_seen(api))
+        wait_until(lambda: _all_seen(api), "a look at each", PATIENCE_SECONDS)
         print(f"  restart until every experiment was looked at: {time.monotonic() - began:.1f} s")
         print(f"  memory of the operator: {_memory_mib(operator.pid):.0f} MiB")
         operator.send_signal(signal.SIGTERM)
@@ -83,7 +80,7 @@ def _start(plane: ControlPlane, log: Path) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             command, stdout=output, stderr=output, env={**os.environ, "KUBECONFIG": str(plane.kubeconfig)}
         )
-    _wait(lambda: _answers(f"http://127.0.0.1:{port}/readyz"))
+    wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), "the operator", PATIENCE_SECONDS)
     return process
 
 
@@ -149,22 +146,6 @@ def _calls(api: Api) -> int:
 
 def _memory_mib(pid: int) -> float:
     return int(re.search(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1]) / 1024  # type: ignore[index]
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
-def _wait(what: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not what():
-        if time.monotonic() > deadline:
-            raise TimeoutError("it took longer than ten minutes")
-        time.sleep(0.05)
 
 
 def _options() -> argparse.Namespace:

@@ -19,7 +19,7 @@ from limr_operator import names
 from limr_operator.api import Api, Conflict, NotFound
 from limr_operator.objects import Defaults
 from limr_operator.reconcile import Settings, reconcile
-from limr_operator.snapshot import Snapshot, of_experiment, trimmed
+from limr_operator.snapshot import Snapshot, trimmed
 
 CRD = Path(__file__).parents[1] / "charts/limr/files/crd.yaml"
 SETTINGS = Settings(Defaults("limr.test/trainer:dev", "Never"))
@@ -81,7 +81,7 @@ class Lab:
             for kind in ("RayJob", "Job", "ConfigMap", "Pod")
             for body in self.api.list(kind, self.namespace, labelSelector=names.OURS)
         ]
-        return Snapshot(experiment, of_experiment((self.namespace, self.name), found))
+        return Snapshot(experiment, found)
 
     def status(self) -> Status:
         snapshot = self.snapshot()

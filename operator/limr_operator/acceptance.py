@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
-from limr.plan import Condition, Phase, Status
-from limr.plan.columns import with_columns
-from limr.spec import Experiment
+from limr.plan import Phase, Status, condition, with_columns
+from limr.spec import Experiment, Spec
 from limr_operator.api import Api, ApiError, NotFound
 from limr_operator.diagnose import Finding
 
@@ -22,16 +20,54 @@ FINAL = (Phase.COMPLETE, Phase.FAILED)
 def missing(experiment: Experiment, api: Api) -> list[Finding]:
     """What the spec names and the cluster does not have. Secrets are not among it: the operator may not read them, and
     a Pod that lacks one is diagnosed within seconds."""
-    spec, namespace = experiment.spec, experiment.metadata.namespace
-    storage, schedule = spec.storage, spec.schedule
-    checks: list[tuple[str, str | None, Callable[[str], Finding]]] = [
-        ("ServiceAccount", storage.service_account_name, _no_service_account),
-        ("ConfigMap", storage.ca_config_map, _no_config_map),
-        ("PriorityClass", schedule.priority_class, _no_priority_class),
-        ("LocalQueue", schedule.queue, _no_queue),
+    namespace = experiment.metadata.namespace
+    found = [
+        finding for kind, name, finding in _named(experiment.spec) if name and not _exists(api, kind, namespace, name)
     ]
-    found = [say(name) for kind, name, say in checks if name and not _exists(api, kind, namespace, name)]
     return found if api.serves("RayJob") else [NO_KUBERAY, *found]
+
+
+def _named(spec: Spec) -> list[tuple[str, str | None, Finding]]:
+    """Kind and name of what the spec names, if it does, and what to say when there is none."""
+    account, authority = spec.storage.service_account_name, spec.storage.ca_config_map
+    priority, queue = spec.schedule.priority_class, spec.schedule.queue
+    return [
+        (
+            "ServiceAccount",
+            account,
+            Finding(
+                "ServiceAccountMissing",
+                f"there is no ServiceAccount {account} in this namespace; create it, or correct "
+                "spec.storage.serviceAccountName",
+            ),
+        ),
+        (
+            "ConfigMap",
+            authority,
+            Finding(
+                "ConfigMapMissing",
+                f"there is no ConfigMap {authority} in this namespace; create it with the key ca.crt, or correct "
+                "spec.storage.caConfigMap",
+            ),
+        ),
+        (
+            "PriorityClass",
+            priority,
+            Finding(
+                "PriorityClassMissing",
+                f"there is no PriorityClass {priority}; create it, or correct spec.schedule.priorityClass",
+            ),
+        ),
+        (
+            "LocalQueue",
+            queue,
+            Finding(
+                "QueueMissing",
+                f"there is no Kueue LocalQueue {queue} in this namespace; create it, install Kueue, or correct "
+                "spec.schedule.queue",
+            ),
+        ),
+    ]
 
 
 def judged(status: Status, before: Status, findings: list[Finding], now: datetime) -> Status:
@@ -39,8 +75,13 @@ def judged(status: Status, before: Status, findings: list[Finding], now: datetim
     if not findings:
         return status
     message = "; ".join(finding.message for finding in findings)
-    accepted = _condition(before, findings[0].reason, message, status.observed_generation, now)
-    others = tuple(condition for condition in status.conditions if condition.type != accepted.type)
+    accepted = condition(
+        *("Accepted", False, findings[0].reason, message),
+        before.condition("Accepted"),
+        status.observed_generation,
+        now,
+    )
+    others = tuple(other for other in status.conditions if other.type != accepted.type)
     return with_columns(status.model_copy(update={"conditions": (accepted, *others)}))
 
 
@@ -54,27 +95,8 @@ def finished_at(status: Status) -> datetime | None:
     """Since when the experiment has been Complete or Failed; None when it is neither."""
     if status.phase not in FINAL:
         return None
-    return next(
-        (
-            condition.last_transition_time
-            for condition in status.conditions
-            if condition.type == status.phase.value and condition.status == "True"
-        ),
-        None,
-    )
-
-
-def _condition(before: Status, reason: str, message: str, generation: int, now: datetime) -> Condition:
-    old = next((condition for condition in before.conditions if condition.type == "Accepted"), None)
-    since = old.last_transition_time if old and old.status == "False" else now
-    return Condition(
-        type="Accepted",
-        status="False",
-        reason=reason,
-        message=message,
-        last_transition_time=since,
-        observed_generation=generation,
-    )
+    end = status.condition(status.phase.value)
+    return end.last_transition_time if end and end.status == "True" else None
 
 
 def _exists(api: Api, kind: str, namespace: str, name: str) -> bool:
@@ -87,33 +109,3 @@ def _exists(api: Api, kind: str, namespace: str, name: str) -> bool:
         if error.status != 403:
             raise
     return True
-
-
-def _no_service_account(name: str) -> Finding:
-    return Finding(
-        "ServiceAccountMissing",
-        f"there is no ServiceAccount {name} in this namespace; create it, or correct spec.storage.serviceAccountName",
-    )
-
-
-def _no_config_map(name: str) -> Finding:
-    return Finding(
-        "ConfigMapMissing",
-        f"there is no ConfigMap {name} in this namespace; create it with the key ca.crt, or correct "
-        "spec.storage.caConfigMap",
-    )
-
-
-def _no_priority_class(name: str) -> Finding:
-    return Finding(
-        "PriorityClassMissing",
-        f"there is no PriorityClass {name}; create it, or correct spec.schedule.priorityClass",
-    )
-
-
-def _no_queue(name: str) -> Finding:
-    return Finding(
-        "QueueMissing",
-        f"there is no Kueue LocalQueue {name} in this namespace; create it, install Kueue, or correct "
-        "spec.schedule.queue",
-    )

@@ -5,13 +5,12 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from limr.plan import StageState, StageStatus, Status
 from limr.spec import Experiment
 from limr_operator import names
-from limr_operator.api import Api, ApiError
+from limr_operator.api import Api, ApiError, micro_time
 
 LONGEST_MESSAGE = 1000  # the API takes 1,024 bytes
 
@@ -39,12 +38,10 @@ def changes(before: Status, after: Status) -> Iterator[News]:
     for name, stage in after.stages.items():
         old = before.stages.get(name) or StageStatus(kind=stage.kind)
         yield from _of_stage(name, old, stage)
-    verdict = {condition.type: condition for condition in before.conditions}
-    for condition in after.conditions:
-        old_condition = verdict.get(condition.type)
-        same = old_condition and (old_condition.status, old_condition.reason) == (condition.status, condition.reason)
-        if condition.type == "Accepted" and condition.status == "False" and not same:
-            yield News(condition.reason, condition.message, warning=True)
+    was, accepted = before.condition("Accepted"), after.condition("Accepted")
+    same = was and accepted and (was.status, was.reason) == (accepted.status, accepted.reason)
+    if accepted and accepted.status == "False" and not same:
+        yield News(accepted.reason, accepted.message, warning=True)
     if before.phase is not after.phase:
         yield News(after.phase.value, f"the experiment is {after.phase.value}", warning=after.phase.value == "Failed")
 
@@ -73,7 +70,6 @@ def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
 
 def _event(experiment: Experiment, news: News) -> dict[str, object]:
     metadata = experiment.metadata
-    now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     return {
         "apiVersion": "v1",
         "kind": "Event",
@@ -88,7 +84,7 @@ def _event(experiment: Experiment, news: News) -> dict[str, object]:
         "type": "Warning" if news.warning else "Normal",
         "reason": news.reason,
         "message": news.message[:LONGEST_MESSAGE],
-        "eventTime": now,
+        "eventTime": micro_time(),
         "reportingComponent": "limr-operator",
         "reportingInstance": "limr-operator",
         "action": "Reconcile",

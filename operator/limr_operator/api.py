@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -54,6 +55,11 @@ KINDS = {
 }
 
 
+def micro_time() -> str:
+    """Now, as the API writes times with fractions of a second."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
 class ApiError(Exception):
     """The API server refused or could not be reached."""
 
@@ -94,10 +100,8 @@ class Api:
 
     def apply(self, manifest: Object) -> Object:
         """Server-side apply: what `manifest` says holds afterwards, whoever else has said otherwise."""
-        metadata = manifest["metadata"]
-        path = KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"])
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
-        return self._write("PATCH", _with(path, query), manifest, "application/apply-patch+yaml")
+        return self._write("PATCH", _with(_path(manifest), query), manifest, "application/apply-patch+yaml")
 
     def create(self, manifest: Object) -> Object:
         """Raises Conflict when it is there already."""
@@ -105,14 +109,11 @@ class Api:
 
     def replace(self, manifest: Object) -> Object:
         """Raises Conflict when the object is not of the resourceVersion that `manifest` has."""
-        metadata = manifest["metadata"]
-        return self._write("PUT", KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"]), manifest)
+        return self._write("PUT", _path(manifest), manifest)
 
     def replace_status(self, manifest: Object) -> Object:
         """As `replace`, of the status alone."""
-        metadata = manifest["metadata"]
-        path = KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"])
-        return self._write("PUT", f"{path}/status", manifest)
+        return self._write("PUT", f"{_path(manifest)}/status", manifest)
 
     def delete(self, kind: str, namespace: str, name: str, uid: str, propagation: str = "Background") -> None:
         """Removes exactly the object with that uid; nothing happens when it is gone or is another one."""
@@ -127,6 +128,7 @@ class Api:
     def _request(
         self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
     ) -> Object:
+        where = f"{method} {path.partition('?')[0]}"
         headers = {"Accept": "application/json", "Content-Type": content_type}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         # The library dumps JSON bodies itself, but takes a text as it is.
@@ -140,12 +142,12 @@ class Api:
                 _request_timeout=REQUEST_SECONDS,
             )
         except ApiException as error:
-            raise _error(error.status or 0, f"{method} {path.partition('?')[0]}: {_message(error)}") from None
+            raise _error(error.status or 0, f"{where}: {_words(error.body or error.reason or '')}") from None
         except HTTPError as error:
-            raise ApiError(0, f"{method} {path.partition('?')[0]}: {error}") from None
+            raise ApiError(0, f"{where}: {error}") from None
         raw = answer.read() if answer.data is None else answer.data
         if not 200 <= answer.status < 300:
-            raise _error(answer.status, f"{method} {path.partition('?')[0]}: {_words(raw)}")
+            raise _error(answer.status, f"{where}: {_words(raw)}")
         parsed: Object = json.loads(raw)
         return parsed
 
@@ -156,15 +158,16 @@ def _error(status: int, message: str) -> ApiError:
     return Conflict(status, message) if status == 409 else ApiError(status, message)
 
 
-def _message(error: ApiException) -> str:
-    return _words(error.body or error.reason or "")
-
-
 def _words(body: str | bytes) -> str:
     try:
         return str(json.loads(body)["message"])
     except (ValueError, KeyError, TypeError):
         return body.decode(errors="replace") if isinstance(body, bytes) else body
+
+
+def _path(manifest: Object) -> str:
+    metadata = manifest["metadata"]
+    return KINDS[manifest["kind"]].path(metadata.get("namespace"), metadata["name"])
 
 
 def _with(path: str, query: dict[str, str]) -> str:

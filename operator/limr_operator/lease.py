@@ -10,11 +10,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from limr_operator import names
-from limr_operator.api import Api, ApiError, Conflict, NotFound
+from limr_operator.api import Api, ApiError, Conflict, NotFound, micro_time
 
 DURATION_SECONDS = 15.0  # without renewal, after which another replica takes over
 STAND_SECONDS = 10.0  # after its last renewal, how long a leader may write
@@ -94,7 +93,7 @@ class Lease:
         return now - self._seen[1] >= float(spec.get("leaseDurationSeconds") or DURATION_SECONDS)
 
     def _record(self, metadata: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
-        now = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+        now = micro_time()
         mine = before.get("holderIdentity") == self._identity
         return {
             "apiVersion": "coordination.k8s.io/v1",

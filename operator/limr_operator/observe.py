@@ -63,8 +63,7 @@ def _has_ended(runner: Mapping[str, Any]) -> bool:
     if runner["kind"] == "RayJob":
         return status.get("jobDeploymentStatus") in ENDED
     return any(
-        condition["type"] in ("Complete", "Failed") and condition["status"] == "True"
-        for condition in status.get("conditions", ())
+        condition["type"] in ENDED and condition["status"] == "True" for condition in status.get("conditions", ())
     )
 
 
@@ -100,7 +99,7 @@ def _of_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
 
 
 def _at_work(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
-    if not _removing(objects):
+    if not objects.removing:
         driver = next((pod for pod in objects.pods if _alive(pod) and pod["metadata"]["name"] == data.get(POD)), None)
         if driver is None:
             return Died("HeadLost", "the Pod with its driver is gone", charged=False)
@@ -141,10 +140,6 @@ def _refused(status: Mapping[str, Any]) -> diagnose.Finding | None:
 
 def _alive(pod: Mapping[str, Any]) -> bool:
     return pod["status"].get("phase") in ("Running", "Pending", None)
-
-
-def _removing(objects: ChildObjects) -> bool:
-    return objects.runner is not None and "deletionTimestamp" in objects.runner["metadata"]
 
 
 def _removed(runner: Mapping[str, Any], now: datetime) -> bool:

@@ -54,7 +54,6 @@ class Operator:
         self._watches = Watches(self._registry, self._queue.wake, self._on_lease)
         self._threads = ThreadPoolExecutor(WORKERS, "reconcile")
         self._ready = asyncio.Event()
-        self._kuberay_was_missing = False
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Whatever fails for good ends the process: it is started anew and knows no less."""
@@ -122,11 +121,10 @@ class Operator:
     async def _kuberay_appears(self) -> None:
         """Returns, and so ends the process, when KubeRay is there that was not at the start: kopf watches what it found
         then, and a new process watches RayJobs too."""
+        if await asyncio.to_thread(self._api.serves, "RayJob"):
+            await asyncio.Event().wait()  # for ever
         while not await asyncio.to_thread(self._api.serves, "RayJob"):
-            self._kuberay_was_missing = True
             await asyncio.sleep(acceptance.RECHECK_SECONDS)
-        if not self._kuberay_was_missing:
-            await asyncio.Event().wait()
         _log.info("KubeRay was installed; starting anew to watch its RayJobs")
 
     def _wake_all(self) -> None:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from limr import validate
+from limr.config_map import STOP
 from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan
 from limr.spec import Experiment
 from limr.stage import StageInput
@@ -115,12 +116,10 @@ def _read(objects: ChildObjects, api: Api) -> ChildObjects:
             body = trimmed(thing["kind"], api.get(thing["kind"], namespace, thing["metadata"]["name"]))
         except NotFound:
             continue
-        if thing["kind"] == "ConfigMap":
-            fresh.config_map = body
-        else:
-            fresh.runner = body
+        fresh.add(body)
     selector = ",".join(f"{key}={labels[key]}" for key in (names.EXPERIMENT, names.STAGE, names.ATTEMPT))
-    fresh.pods = [trimmed("Pod", pod) for pod in api.list("Pod", namespace, labelSelector=selector)]
+    for pod in api.list("Pod", namespace, labelSelector=selector):
+        fresh.add(trimmed("Pod", pod))
     return fresh
 
 
@@ -142,7 +141,7 @@ def _act(
         objects = children.get(child, ChildObjects())
         if objects.runner is None or objects.config_map is None:
             _make(stage_input, made.status, objects, api, defaults)
-        elif diagnose.taken_away(objects.pods) and "deletionTimestamp" not in objects.runner["metadata"]:
+        elif diagnose.taken_away(objects.pods) and not objects.removing:
             _ask_to_stop(objects, PREEMPTED, api)
 
 
@@ -158,13 +157,13 @@ def _make(stage_input: StageInput, status: Status, objects: ChildObjects, api: A
 def _delete(objects: ChildObjects, api: Api) -> None:
     """In the foreground: the child is seen until its last Pod is gone, and nothing begins in its place before."""
     runner = objects.runner
-    if runner is not None and "deletionTimestamp" not in runner["metadata"]:
+    if runner is not None and not objects.removing:
         metadata = runner["metadata"]
         api.delete(runner["kind"], metadata["namespace"], metadata["name"], metadata["uid"], "Foreground")
 
 
 def _ask_to_stop(objects: ChildObjects | None, reason: str, api: Api) -> None:
-    if objects and objects.config_map and "stop" not in objects.config_map["data"]:
+    if objects and objects.config_map and STOP not in objects.config_map["data"]:
         api.apply(stop_request(objects.config_map, reason))
 
 

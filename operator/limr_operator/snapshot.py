@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from limr_operator import names
 Object = Mapping[str, Any]
 
 # Of the objects that an experiment owns only these fields are kept: thousands of Pods lie in memory otherwise.
-METADATA = ("name", "namespace", "uid", "labels", "ownerReferences", "creationTimestamp", "deletionTimestamp")
+METADATA = ("name", "namespace", "uid", "labels", "ownerReferences", "deletionTimestamp")
 
 
 @dataclass
@@ -22,6 +22,20 @@ class ChildObjects:
     runner: Object | None = None  # RayJob or Job
     config_map: Object | None = None
     pods: list[Object] = field(default_factory=list)
+
+    def add(self, thing: Object) -> None:
+        match thing["kind"]:
+            case "Pod":
+                self.pods.append(thing)
+            case "ConfigMap":
+                self.config_map = thing
+            case _:
+                self.runner = thing
+
+    @property
+    def removing(self) -> bool:
+        """Whether what runs it was deleted and is on its way out."""
+        return self.runner is not None and "deletionTimestamp" in self.runner["metadata"]
 
 
 @dataclass(frozen=True)
@@ -34,16 +48,8 @@ class Snapshot:
         found: dict[Child, ChildObjects] = {}
         for thing in self.objects:
             child = child_of(thing)
-            if child is None or not self._owns(thing):
-                continue
-            objects = found.setdefault(child, ChildObjects())
-            match thing["kind"]:
-                case "Pod":
-                    objects.pods.append(thing)
-                case "ConfigMap":
-                    objects.config_map = thing
-                case _:
-                    objects.runner = thing
+            if child is not None and self._owns(thing):
+                found.setdefault(child, ChildObjects()).add(thing)
         return found
 
     def _owns(self, thing: Object) -> bool:
@@ -70,13 +76,3 @@ def trimmed(kind: str, body: Object) -> Object:
     if kind == "RayJob":
         kept["suspended"] = bool(body.get("spec", {}).get("suspend"))
     return kept
-
-
-def of_experiment(key: tuple[str, str], objects: Iterable[Object]) -> list[Object]:
-    namespace, name = key
-    return [
-        thing
-        for thing in objects
-        if thing["metadata"]["namespace"] == namespace
-        and thing["metadata"].get("labels", {}).get(names.EXPERIMENT) == name
-    ]

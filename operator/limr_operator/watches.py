@@ -12,24 +12,24 @@ from typing import Any
 import kopf
 
 from limr_operator import names
+from limr_operator.api import KINDS
 from limr_operator.snapshot import Object, Snapshot, trimmed
 
 Key = tuple[str, str]  # namespace, name of the experiment
 
-EXPERIMENTS = (names.GROUP, names.VERSION, names.PLURAL)
-CHILDREN: Mapping[str, tuple[str, ...]] = {
-    "RayJob": ("ray.io", "v1", "rayjobs"),
-    "Job": ("batch", "v1", "jobs"),
-    "ConfigMap": ("", "v1", "configmaps"),
-    "Pod": ("", "v1", "pods"),
-}
-LEASES = ("coordination.k8s.io", "v1", "leases")
+CHILDREN = ("RayJob", "Job", "ConfigMap", "Pod")
+LEASE = "Lease"
 
 
 def watch_only_ours(settings: kopf.OperatorSettings) -> None:
     """The API server sends only what an operator of ours has made, not every Pod of the cluster."""
-    for resource in (*CHILDREN.values(), LEASES):
-        settings.watching.label_selectors[resource] = names.OURS
+    for kind in (*CHILDREN, LEASE):
+        settings.watching.label_selectors[_resource(kind)] = names.OURS
+
+
+def _resource(kind: str) -> tuple[str, str, str]:
+    known = KINDS[kind]
+    return known.group, known.version, known.plural
 
 
 class Watches:
@@ -42,12 +42,12 @@ class Watches:
         self._wake = wake
         self._on_lease = on_lease
         self._indices: Mapping[str, kopf.Index[Key, Object]] = {}
-        kopf.index(*EXPERIMENTS, id=names.KIND, registry=registry)(_experiment)
-        kopf.on.event(*EXPERIMENTS, id=names.KIND, registry=registry)(self._on_experiment)
-        for kind, resource in CHILDREN.items():
-            kopf.index(*resource, id=kind, registry=registry)(_child(kind))
-            kopf.on.event(*resource, id=kind, registry=registry)(self._on_child)
-        kopf.on.event(*LEASES, id="Lease", registry=registry)(self._on_lease_event)
+        kopf.index(*_resource(names.KIND), id=names.KIND, registry=registry)(_experiment)
+        kopf.on.event(*_resource(names.KIND), id=names.KIND, registry=registry)(self._on_experiment)
+        for kind in CHILDREN:
+            kopf.index(*_resource(kind), id=kind, registry=registry)(_child(kind))
+            kopf.on.event(*_resource(kind), id=kind, registry=registry)(self._on_child)
+        kopf.on.event(*_resource(LEASE), id=LEASE, registry=registry)(self._on_lease_event)
 
     def snapshot(self, key: Key) -> Snapshot | None:
         """None when there is no such experiment (any more)."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,7 +12,7 @@ from typing import Self
 from cluster import commands
 from cluster.authority import Authority, KeyPair
 from cluster.commands import Command, Endpoint
-from cluster.daemons import Daemon, free_ports, wait_for_server
+from cluster.daemons import Daemon, answers, free_ports, wait_for_server
 from cluster.kubeconfig import write_kubeconfig
 from cluster.kubectl import Kubectl
 
@@ -112,11 +110,7 @@ class ControlPlane:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         context.load_cert_chain(self._authority.folder / "admin.crt", self._authority.folder / "admin.key")
-        try:
-            with urllib.request.urlopen(url, timeout=5, context=context) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return answers(url, context)
 
     def _file(self, user: str) -> Path:
         return self.folder / f"{_file_name(user)}.kubeconfig"

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -76,6 +79,15 @@ def wait_for_server(daemon: Daemon, ready: Callable[[], bool], seconds: float) -
         raise RuntimeError(f"{daemon.name} was not ready in {seconds:.0f} s:\n{daemon.last_words()}") from error
     if not daemon.alive:
         raise RuntimeError(f"{daemon.name} ended while it started:\n{daemon.last_words()}")
+
+
+def answers(url: str, context: ssl.SSLContext | None = None) -> bool:
+    """Whether there is a server that answers with success."""
+    try:
+        with urllib.request.urlopen(url, timeout=5, context=context) as answer:
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
 
 
 def free_ports(count: int) -> list[int]:

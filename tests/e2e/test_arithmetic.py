@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from chart.helm import CHART, helm
 from cluster.kubectl import Kubectl
-from cluster.node.layout import Layout
 
 from limr.store import open_store
 from limr.store.base import Store
@@ -28,14 +27,6 @@ ENDPOINT = "http://10.96.0.20"
 RUN_SECONDS = 2400
 OURS = "app.kubernetes.io/managed-by=limr"
 KINDS = "rayjobs,jobs,pods,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
-
-
-@pytest.fixture(scope="module")
-def kubectl() -> Kubectl:
-    file = Layout.of_this_machine().kubeconfig
-    if not file.exists():
-        pytest.skip("no test node runs here; next: make cluster-up images")
-    return Kubectl(file)
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,6 @@ import importlib.util
 import json
 import shutil
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from chart.helm import CHART, Object, helm, only, rendered
 from chart.manifests import FOLDER
 from chart.rights import Right, documented, granted
 from cluster.control_plane import ControlPlane
-from cluster.daemons import Daemon, free_ports, wait_for_server, wait_until
+from cluster.daemons import Daemon, answers, free_ports, wait_for_server, wait_until
 from cluster.kubectl import Kubectl
 from cluster.kuberay import crd_files
 from cluster.packages import program
@@ -200,14 +198,6 @@ def operator(plane: ControlPlane, folder: Path, *values: str) -> Iterator[Daemon
     said = daemon.log.read_text()
     assert "forbidden" not in said.lower(), said
     assert "Traceback" not in said, said
-
-
-def answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
 
 
 def seen(plane: ControlPlane, namespace: str) -> bool:

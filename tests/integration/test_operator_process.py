@@ -8,15 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from cluster.control_plane import ControlPlane
-from cluster.daemons import free_ports
+from cluster.daemons import answers, free_ports
 from operator_lab import Lab
 
 from limr.plan import Phase, StageState, Status
@@ -44,11 +42,7 @@ class Process:
             )
 
     def answers(self, path: str) -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return answers(f"http://127.0.0.1:{self.port}{path}")
 
     def __enter__(self) -> Process:
         return self

@@ -7,11 +7,9 @@ import os
 import shutil
 import ssl
 import sys
-import urllib.error
-import urllib.request
 
 from cluster.binaries import build_all
-from cluster.daemons import wait_until
+from cluster.daemons import answers, wait_until
 from cluster.images import build_node_images
 from cluster.kubectl import Kubectl
 from cluster.node import addons
@@ -74,11 +72,7 @@ def _api_is_ready(layout: Layout) -> bool:
         raise RuntimeError("the node ended while it started")
     context = ssl.create_default_context(cafile=str(layout.pki / "ca.crt"))
     context.load_cert_chain(layout.pki / "admin.crt", layout.pki / "admin.key")
-    try:
-        with urllib.request.urlopen(f"{API.https}/readyz", timeout=5, context=context) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    return answers(f"{API.https}/readyz", context)
 
 
 def _node_is_ready(kubectl: Kubectl) -> bool:

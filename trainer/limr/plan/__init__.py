@@ -11,6 +11,7 @@ from limr.plan.decide import Plan, plan, renewed
 from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
 from limr.plan.immutable import immutable_changes, may_change
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
+from limr.plan.phase import condition
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus, Status
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "Status",
     "Waiting",
     "child_name",
+    "condition",
     "graph",
     "immutable_changes",
     "may_change",

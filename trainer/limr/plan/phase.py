@@ -56,7 +56,7 @@ def conditions(
         "Failed": _failed(phase, stages, limits, broke),
     }
     old = {condition.type: condition for condition in before}
-    return tuple(_condition(kind, word, old.get(kind), generation, now) for kind, word in words.items())
+    return tuple(condition(kind, *word, old.get(kind), generation, now) for kind, word in words.items())
 
 
 def _startable(order: tuple[Stage, ...], stages: Mapping[str, StageStatus], broke: bool) -> bool:
@@ -122,14 +122,17 @@ def _sentence(name: str, stage: StageStatus) -> str:
     return f"{name} failed after {tries} ({stage.reason}): {stage.message}; {remedy}"
 
 
-def _condition(kind: str, word: _Word, before: Condition | None, generation: int, now: datetime) -> Condition:
-    status: Literal["True", "False"] = "True" if word.holds else "False"
+def condition(
+    kind: str, holds: bool, reason: str, message: str, before: Condition | None, generation: int, now: datetime
+) -> Condition:
+    """The condition that follows `before`, the last one of its type: its time moves only when its status does."""
+    status: Literal["True", "False"] = "True" if holds else "False"
     since = before.last_transition_time if before and before.status == status else now
     return Condition(
         type=kind,
         status=status,
-        reason=word.reason,
-        message=word.message,
+        reason=reason,
+        message=message,
         last_transition_time=since,
         observed_generation=generation,
     )

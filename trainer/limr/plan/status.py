@@ -85,3 +85,6 @@ class Status(Document):
     spent: str = Field("", description="Device-hours with two decimals.")
     charged_attempts: int = Field(0, description="Attempts that failed, of all stages.")
     message: str = Field("", description="The most telling condition's message.")
+
+    def condition(self, kind: str) -> Condition | None:
+        return next((condition for condition in self.conditions if condition.type == kind), None)

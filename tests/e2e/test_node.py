@@ -13,22 +13,11 @@ from cluster.kubectl import Kubectl
 from cluster.node.addons import S3_BUCKET, s3_client
 from cluster.node.containerd import Containerd
 from cluster.node.layout import Layout
-from cluster.node.machine import node_pid
 
 LAYOUT = Layout.of_this_machine()
 OPERATOR, TRAINER = "limr.test/operator:dev", "limr.test/trainer:dev"
 POD_SECONDS = 120
 RAY_SECONDS = 280
-
-pytestmark = [
-    pytest.mark.integration,
-    pytest.mark.skipif(node_pid(LAYOUT) is None, reason="no test cluster runs here: make cluster-up"),
-]
-
-
-@pytest.fixture(scope="module")
-def kubectl() -> Kubectl:
-    return Kubectl(LAYOUT.kubeconfig)
 
 
 @pytest.fixture
@@ -42,10 +31,10 @@ def namespace(kubectl: Kubectl) -> Iterator[str]:
 
 
 @pytest.fixture
-def images() -> set[str]:
+def images(kubectl: Kubectl) -> set[str]:
     here = Containerd(LAYOUT).images()
     if missing := {OPERATOR, TRAINER} - here:
-        pytest.skip(f"the node has no {', '.join(sorted(missing))}: make images")
+        pytest.fail(f"the node has no {', '.join(sorted(missing))}: make images")
     return here
 
 
