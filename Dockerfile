@@ -61,7 +61,7 @@ RUN if [ "$DEVICES" = gpu ]; then packages="gcc g++ libc6-dev"; else packages="l
     if ! dpkg-query --show $packages >/dev/null 2>&1; then \
       apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages && rm -rf /var/lib/apt/lists/*; \
     fi
-COPY requirements/${DEVICES}.txt /opt/limr/requirements.txt
+COPY requirements/trainer-${DEVICES}.txt /opt/limr/requirements.txt
 RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     --mount=type=cache,target=/root/.cache/uv \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \

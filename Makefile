@@ -113,17 +113,17 @@ bench-operator: $(INSTALLED) control-plane
 	$(BIN)/python benchmarks/bench_operator.py
 
 # Resolves the newest allowed versions; run it on purpose, then run the tests.
+LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(UV)
-	for set in cpu:trainer-cpu gpu:trainer-gpu; do
-	  $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	    --override requirements/overrides.txt --extra $${set#*:} --extra operator --group dev \
-	    pyproject.toml --output-file requirements/$${set%:*}.txt
-	done
-	# What the images are made of: the operator's packages, and the tools that install packages.
-	$(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --constraint requirements/cpu.txt --extra operator pyproject.toml --output-file requirements/operator.txt
-	$(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header \
-	  --output-file requirements/build.txt - <<< $$'uv==$(UV_VERSION)\nhatchling'
+	$(LOCK) --override requirements/overrides.txt --extra trainer-cpu --extra operator --group dev \
+	  pyproject.toml --output-file requirements/cpu.txt
+	# What the images are made of: each one's packages, and the tools that install packages.
+	$(LOCK) --override requirements/overrides.txt --extra trainer-gpu \
+	  pyproject.toml --output-file requirements/trainer-gpu.txt
+	$(LOCK) --override requirements/overrides.txt --constraint requirements/cpu.txt --extra trainer-cpu \
+	  pyproject.toml --output-file requirements/trainer-cpu.txt
+	$(LOCK) --constraint requirements/cpu.txt --extra operator pyproject.toml --output-file requirements/operator.txt
+	$(LOCK) --output-file requirements/build.txt - <<< $$'uv==$(UV_VERSION)\nhatchling'
 
 clean:
 	rm -rf .venv runs

@@ -24,11 +24,10 @@ NETWORK_NAMESPACE = Path("/run/netns") / NAMESPACE
 def node_pid(layout: Layout) -> int | None:
     """Of the process that the node lives and dies with, while it lives."""
     try:
-        pid = int(layout.pid_file.read_text())
-        command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        pid, started = layout.pid_file.read_text().split()
     except (FileNotFoundError, ValueError):
         return None
-    return pid if str(layout.state).encode() in command.split(b"\0") else None
+    return int(pid) if _started_at(int(pid)) == started else None
 
 
 def start_node(layout: Layout) -> None:
@@ -48,7 +47,7 @@ def start_node(layout: Layout) -> None:
             stderr=log,
             start_new_session=True,
         )
-    layout.pid_file.write_text(str(process.pid))
+    layout.pid_file.write_text(f"{process.pid} {_started_at(process.pid)}")
 
 
 def stop_node(layout: Layout) -> None:
@@ -62,6 +61,16 @@ def stop_node(layout: Layout) -> None:
         _ip("netns", "delete", NAMESPACE)
     wait_until(_control_groups_are_gone, "the end of the Pods' control groups", END_SECONDS)
     _restore_kernel_settings(layout)
+
+
+def _started_at(pid: int) -> str | None:
+    """In clock ticks since the machine's start: with it, a number tells a process from a later one. None: it ended."""
+    try:
+        _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    state, *others = fields.split()
+    return others[18] if state not in "ZX" else None  # proc(5): field 22
 
 
 def _alive(pid: int) -> bool:
