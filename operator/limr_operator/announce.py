@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from limr.plan import StageState, StageStatus, Status
+from limr.plan import ACTIVE, EndedAttempt, StageState, StageStatus, Status
 from limr.spec import Experiment
 from limr_operator import names
 from limr_operator.api import Api, ApiError, micro_time
@@ -49,6 +49,8 @@ def changes(before: Status, after: Status) -> Iterator[News]:
 def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
     where = f"{name}, attempt {new.attempt}"
     if new.attempt > old.attempt:
+        if new.previous and old.state in ACTIVE:  # ended and tried again at once
+            yield _retry(name, new.previous, old, new)
         yield News("StageStarting", where)
     if new.state is old.state and (new.reason, new.message) == (old.reason, old.message):
         return
@@ -60,12 +62,17 @@ def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
         case StageState.FAILED:
             yield News("StageFailed", f"{where}: {new.reason}: {new.message}", warning=True)
         case StageState.PENDING if new.retry_at:
-            charged = new.charged_attempts > old.charged_attempts
-            yield News("StageWillRetry", f"{where}: {new.reason}: {new.message}", warning=charged)
+            ended = EndedAttempt(attempt=new.attempt, reason=new.reason, message=new.message)
+            yield _retry(name, ended, old, new)
         case StageState.QUEUED if new.reason != old.reason:
             yield News("StageWaiting", f"{where}: {new.reason}: {new.message}")
         case StageState.STOPPING | StageState.TERMINATING:
             yield News("StageStopping", f"{where}: {new.reason}: {new.message}")
+
+
+def _retry(name: str, ended: EndedAttempt, old: StageStatus, new: StageStatus) -> News:
+    charged = new.charged_attempts > old.charged_attempts
+    return News("StageWillRetry", f"{name}, attempt {ended.attempt}: {ended.reason}: {ended.message}", warning=charged)
 
 
 def _event(experiment: Experiment, news: News) -> dict[str, object]:

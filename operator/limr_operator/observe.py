@@ -71,8 +71,20 @@ def _result(text: str) -> Observation:
     try:
         return Finished(StageResult.model_validate_json(text))
     except ValidationError as error:
-        words = error.errors()[0]["msg"]
-        return Died("UnreadableResult", f"its result cannot be read ({words}); use a trainer image of this version")
+        return _unreadable("Result", error)
+
+
+def _progress(text: str) -> Observation:
+    try:
+        return Running(Progress.model_validate_json(text))
+    except ValidationError as error:
+        return _unreadable("Progress", error)
+
+
+def _unreadable(what: str, error: ValidationError) -> Died:
+    words = error.errors()[0]["msg"]
+    message = f"its {what.lower()} cannot be read ({words}); use a trainer image of this version"
+    return Died(f"Unreadable{what}", message)
 
 
 def _of_ray_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
@@ -106,7 +118,7 @@ def _at_work(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
         if diagnose.restarted(driver):
             found = diagnose.casualty([driver])
             return Died(*found) if found else Died("HeadLost", "the container with its driver was restarted")
-    return Running(Progress.model_validate_json(data[PROGRESS]))
+    return _progress(data[PROGRESS])
 
 
 def _ended(objects: ChildObjects, words: str) -> Observation:

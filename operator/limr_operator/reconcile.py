@@ -47,7 +47,8 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
     metadata = manifest["metadata"]
     if "deletionTimestamp" in metadata:
         return None  # its objects go with it
-    before = Status.model_validate(manifest.get("status") or {})
+    # A newer operator, which worked before a downgrade, may have said more than this one knows.
+    before = Status.model_validate(manifest.get("status") or {}, extra="ignore")
     try:
         experiment = _experiment(manifest, settings)
     except InvalidSpec as invalid:

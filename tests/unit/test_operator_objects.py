@@ -169,6 +169,15 @@ def test_overlay_rules() -> None:
     assert base == {"env": [{"name": "A", "value": "1"}, {"name": "B", "value": "2"}]}
 
 
-def test_the_ray_version_is_that_of_the_trainer_image() -> None:
-    requirements = (ROOT / "requirements/cpu.txt").read_text()
-    assert re.search(r"^ray(\[.*?\])?==(\S+)", requirements, re.MULTILINE)[2] == RAY_VERSION  # type: ignore[index]
+@pytest.mark.parametrize("devices", ["cpu", "gpu"])
+def test_the_ray_version_is_that_of_the_trainer_image(devices: str) -> None:
+    assert RAY_VERSION in {pin.split("==")[1] for pin in pins(f"trainer-{devices}") if re.match(r"ray[\[=]", pin)}
+
+
+def test_the_images_have_what_was_tested() -> None:
+    assert pins("trainer-cpu") | pins("operator") <= pins("cpu")
+
+
+def pins(name: str) -> set[str]:
+    text = (ROOT / f"requirements/{name}.txt").read_text()
+    return set(re.findall(r"^[\w.\[\],-]+==[^\s;]+", text, re.MULTILINE))

@@ -100,6 +100,12 @@ def test_observation(objects: ChildObjects, expected: object) -> None:
         (ChildObjects(ray_job() | {"suspended": True}, channel()), "QueuePending", "kubectl get workloads"),
         (ChildObjects(ray_job(), AT_WORK, [RESTARTED]), "OutOfMemory", "raise memoryGib"),
         (ChildObjects(ray_job("ValidationFailed", ""), channel()), "Refused", "correct spec.cluster"),
+        (ChildObjects(ray_job(), channel(**{RESULT: "{}"})), "UnreadableResult", "use a trainer image of this version"),
+        (
+            ChildObjects(ray_job(), channel(**{POD: "head", PROGRESS: '{"updatedAt": 1, "mood": 2}'}), [pod()]),
+            "UnreadableProgress",
+            "use a trainer image of this version",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_with_a_remedy(objects: ChildObjects, reason: str, sentence: str) -> None:

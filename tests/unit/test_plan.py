@@ -11,6 +11,7 @@ import pytest
 from limr.plan import (
     Child,
     Died,
+    EndedAttempt,
     Finished,
     Observation,
     Phase,
@@ -214,7 +215,9 @@ def test_a_crash_is_retried_with_growing_pauses_until_the_tries_are_used_up() ->
 def test_what_ran_for_long_is_tried_again_at_once() -> None:
     world = World(experiment()).go(0).go(1).end("probe", failed(), 3600)
     assert world.running() == ["probe"]
-    assert world.status.stages["probe"].charged_attempts == 1
+    stage = world.status.stages["probe"]
+    assert stage.charged_attempts == 1
+    assert stage.previous == EndedAttempt(attempt=1, reason="Crashed", message="it broke")
 
 
 def test_bad_input_is_not_retried() -> None:

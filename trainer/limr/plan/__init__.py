@@ -12,7 +12,7 @@ from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
 from limr.plan.immutable import immutable_changes, may_change
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.phase import condition
-from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus, Status
+from limr.plan.status import ACTIVE, Condition, EndedAttempt, Phase, StageState, StageStatus, Status
 
 __all__ = [
     "ACTIVE",
@@ -20,6 +20,7 @@ __all__ = [
     "Child",
     "Condition",
     "Died",
+    "EndedAttempt",
     "Finished",
     "Observation",
     "Phase",

@@ -7,7 +7,7 @@ from typing import Any
 
 from limr.plan.graph import MAX_ATTEMPTS
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
-from limr.plan.status import ACTIVE, StageState, StageStatus
+from limr.plan.status import ACTIVE, EndedAttempt, StageState, StageStatus
 from limr.spec import Limits
 from limr.stage import Ledger, Outcome, Progress, StageResult
 
@@ -39,6 +39,8 @@ def settle(stage: StageStatus, seen: Observation | None, limits: Limits, now: da
 
 
 def start(stage: StageStatus, attempt: int) -> StageStatus:
+    """The next attempt begins; why the one before ended stays to be read."""
+    ended = EndedAttempt(attempt=stage.attempt, reason=stage.reason, message=stage.message) if stage.attempt else None
     return changed(
         stage,
         state=StageState.STARTING,
@@ -49,6 +51,7 @@ def start(stage: StageStatus, attempt: int) -> StageStatus:
         retry_at=None,
         reason="",
         message="",
+        previous=ended,
         progress=None,
     )
 

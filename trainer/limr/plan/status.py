@@ -41,6 +41,12 @@ ACTIVE = frozenset(
 MAX_STAGES = 512
 
 
+class EndedAttempt(Document):
+    attempt: int = Field(description="Its number.")
+    reason: str = Field(description="Why it ended, in one word.")
+    message: str = Field(description="The same in a sentence.")
+
+
 class StageStatus(Document):
     """One stage, over all of its attempts."""
 
@@ -54,6 +60,7 @@ class StageStatus(Document):
     retry_at: AwareDatetime | None = Field(None, description="When the next attempt begins at the earliest.")
     reason: str = Field("", description="Why it stands there, in one word.")
     message: str = Field("", description="The same in a sentence.")
+    previous: EndedAttempt | None = Field(None, description="How the attempt before the latest ended.")
     progress: Progress | None = Field(None, description="What the latest attempt said last.")
     selected: Selected | None = Field(None, description="What a selection kept.")
     outputs: Mapping[str, Output] = Field({}, description="What it made, by name.")

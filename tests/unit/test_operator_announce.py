@@ -1,0 +1,45 @@
+"""What is told about each change of a status."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from limr.plan import EndedAttempt, StageState, StageStatus, Status
+from limr.stage import StageKind
+from limr_operator.announce import News, changes
+
+LOST = {"reason": "HeadLost", "message": "the Pod with its driver is gone"}
+TOLD = "probe, attempt 1: HeadLost: the Pod with its driver is gone"
+
+
+def status(state: StageState = StageState.RUNNING, attempt: int = 1, **more: Any) -> Status:
+    return Status(stages={"probe": StageStatus(kind=StageKind.PROBE, state=state, attempt=attempt, **more)})
+
+
+RETRIED = status(StageState.STARTING, 2, previous=EndedAttempt(attempt=1, **LOST))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (Status(), status(StageState.STARTING), [News("StageStarting", "probe, attempt 1")]),
+        (status(StageState.STARTING), status(), [News("StageRunning", "probe, attempt 1")]),
+        (status(), status(), []),
+        (status(), RETRIED, [News("StageWillRetry", TOLD), News("StageStarting", "probe, attempt 2")]),
+        (status(StageState.PENDING, **LOST), RETRIED, [News("StageStarting", "probe, attempt 2")]),
+        (
+            status(),
+            status(StageState.FAILED, charged_attempts=3, **LOST),
+            [News("StageFailed", TOLD, warning=True)],
+        ),
+    ],
+)
+def test_changes(before: Status, after: Status, expected: list[News]) -> None:
+    assert list(changes(before, after)) == expected
+
+
+def test_an_end_that_is_charged_is_a_warning() -> None:
+    stage = RETRIED.stages["probe"].model_copy(update={"charged_attempts": 1})
+    assert next(changes(status(), Status(stages={"probe": stage}))).warning
