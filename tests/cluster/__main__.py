@@ -14,6 +14,7 @@ from cluster.node.cluster import down, up
 from cluster.node.containerd import Containerd
 from cluster.node.layout import Layout
 from cluster.node.machine import node_pid
+from cluster.packages import IMAGES, install_missing
 
 
 def main() -> int:
@@ -64,6 +65,7 @@ def _status(layout: Layout, options: argparse.Namespace) -> int:
 
 def _images(layout: Layout, options: argparse.Namespace) -> int:
     """build this checkout's images and load them"""
+    install_missing(IMAGES)
     for target in OURS:
         tag = build_ours(target)
         print(tag, flush=True)

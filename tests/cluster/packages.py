@@ -11,8 +11,10 @@ INSTALL_SECONDS = 600.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 CONTROL_PLANE = {"etcd": "etcd-server"}
+IMAGES = {"buildah": "buildah", "skopeo": "skopeo", "mmdebstrap": "mmdebstrap"}
 NODE = {
     **CONTROL_PLANE,
+    **IMAGES,
     "containerd": "containerd",
     "runc": "runc",
     "/usr/lib/cni/ptp": "containernetworking-plugins",
@@ -20,9 +22,6 @@ NODE = {
     "iptables": "iptables",
     "ip": "iproute2",
     "mount": "mount",
-    "buildah": "buildah",
-    "skopeo": "skopeo",
-    "mmdebstrap": "mmdebstrap",
 }
 
 

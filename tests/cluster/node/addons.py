@@ -57,13 +57,22 @@ def install_kuberay(kubectl: Kubectl) -> None:
 def install_s3(kubectl: Kubectl, layout: Layout) -> None:
     """With a bucket, and the Secret `s3` for experiments in the namespace `default`."""
     layout.objects.mkdir(exist_ok=True)
-    credentials = {"AWS_ACCESS_KEY_ID": S3_ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": _secret_key(kubectl)}
     kubectl.apply(_namespace("s3"))
     for namespace in ("s3", "default"):
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": credentials}
-        kubectl.apply(secret, namespace=namespace)
+        install_credentials(kubectl, namespace)
     manifests = _manifest("s3", image=S3_IMAGE.tag, address=S3_ADDRESS, folder=layout.objects, access=S3_ACCESS_KEY)
     _apply(kubectl, manifests)
+
+
+def install_credentials(kubectl: Kubectl, namespace: str) -> None:
+    """The Secret `s3` that experiments of this namespace name."""
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s3"}, "stringData": s3_credentials(kubectl)}
+    kubectl.apply(secret, namespace=namespace)
+
+
+def s3_credentials(kubectl: Kubectl) -> dict[str, str]:
+    """As environment variables."""
+    return {"AWS_ACCESS_KEY_ID": S3_ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": _secret_key(kubectl)}
 
 
 def make_bucket(kubectl: Kubectl) -> None:
@@ -75,12 +84,13 @@ def make_bucket(kubectl: Kubectl) -> None:
 
 def s3_client(kubectl: Kubectl) -> Any:
     """For this machine's processes."""
+    credentials = s3_credentials(kubectl)
     return boto3.client(
         "s3",
         endpoint_url=f"http://{S3_ADDRESS}",
         region_name="us-east-1",
-        aws_access_key_id=S3_ACCESS_KEY,
-        aws_secret_access_key=_secret_key(kubectl),
+        aws_access_key_id=credentials["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=credentials["AWS_SECRET_ACCESS_KEY"],
         config=Config(s3={"addressing_style": "path"}),
     )
 
