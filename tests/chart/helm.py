@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from cluster.binaries import HELM
 from cluster.kubernetes_module import VERSION
+from command import output_of
 
 CHART = Path(__file__).parents[2] / "charts" / "limr"
 CALL_SECONDS = 120.0
@@ -26,23 +27,10 @@ class _Loader(yaml.SafeLoader):
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"^-?[0-9]+e[-+]?[0-9]+$"), list("-0123456789"))
 
 
-class HelmFailed(Exception):
-    """Helm refused; the message is what it said."""
-
-
 def helm(*arguments: str | Path, kubeconfig: Path | None = None, seconds: float = CALL_SECONDS) -> str:
     """What it printed. Without `kubeconfig` it finds no cluster."""
-    done = subprocess.run(
-        [HELM.binary(), *arguments],
-        env={**os.environ, "KUBECONFIG": str(kubeconfig or os.devnull)},
-        capture_output=True,
-        text=True,
-        timeout=seconds,
-        check=False,
-    )
-    if done.returncode:
-        raise HelmFailed(done.stderr.strip())
-    return done.stdout
+    environment = {**os.environ, "KUBECONFIG": str(kubeconfig or os.devnull)}
+    return output_of([HELM.binary(), *arguments], seconds=seconds, env=environment)
 
 
 def template(*arguments: str, namespace: str = "limr-system") -> str:
@@ -67,3 +55,17 @@ def only(objects: Iterable[Object], kind: str) -> Object:
     """The one of this kind. Raises ValueError when there is another number of them."""
     (found,) = of_kind(objects, kind)
     return found
+
+
+def newer_chart(folder: Path) -> Path:
+    """The chart's next version, whose CRD has one more column, NEWS."""
+    chart = shutil.copytree(CHART, folder / "limr")
+    crd = yaml.safe_load((chart / "files/crd.yaml").read_text("utf-8"))
+    column = {"name": "News", "type": "string", "jsonPath": ".spec.model.uri"}
+    crd["spec"]["versions"][0]["additionalPrinterColumns"].append(column)
+    (chart / "files/crd.yaml").write_text(yaml.safe_dump(crd))
+    text = (chart / "Chart.yaml").read_text("utf-8")
+    (chart / "Chart.yaml").write_text(
+        text.replace("version: 0.1.0\nappVersion: 0.1.0", "version: 0.2.0\nappVersion: 0.1.0")
+    )
+    return chart

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from command import output_of
 from servers.go_program import cache_folder
 
 from cluster.packages import program
@@ -70,15 +70,8 @@ def _store() -> Path:
 def _call(name: str, *arguments: str) -> str:
     _store().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=_store()) as temporary:
-        done = subprocess.run(
+        return output_of(
             [program("unshare"), "--mount", program(name), *arguments],  # else they leave mounts on the machine
+            seconds=BUILD_SECONDS,
             env={**os.environ, "TMPDIR": temporary},  # they keep downloaded packages there: gigabytes
-            capture_output=True,
-            text=True,
-            timeout=BUILD_SECONDS,
-            check=False,
         )
-    if done.returncode:
-        said = (done.stdout + done.stderr)[-3000:]
-        raise RuntimeError(f"`{name} {' '.join(arguments)}` failed:\n{said}")
-    return done.stdout

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from command import output_of
 from servers.go_program import GoProgram, built_once, cache_folder, run_go
 from servers.s3_server import SERVER
 
@@ -106,8 +106,6 @@ def _build_base() -> None:
             "bookworm",
             root,
         ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=BASE_SECONDS, check=False)
-        if done.returncode:
-            raise RuntimeError(f"mmdebstrap could not make the base image:\n{done.stderr[-2000:]}")
+        output_of(command, seconds=BASE_SECONDS)
         (Path(folder) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
         buildah.build(Path(folder), BASE, {})

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-from collections.abc import Iterable
+
+from command import output_of
 
 INSTALL_SECONDS = 600.0
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -55,12 +55,4 @@ def _missing(programs: dict[str, str]) -> list[str]:
 def _apt_get(*arguments: str) -> None:
     # RUNLEVEL=1 keeps the packages' scripts from starting services of the machine.
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-    done = subprocess.run(
-        ["apt-get", *arguments], env=environment, capture_output=True, text=True, timeout=INSTALL_SECONDS, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"`apt-get {' '.join(arguments)}` failed:\n{_tail([done.stdout, done.stderr])}")
-
-
-def _tail(texts: Iterable[str]) -> str:
-    return "\n".join(texts)[-2000:]
+    output_of(["apt-get", *arguments], seconds=INSTALL_SECONDS, env=environment)

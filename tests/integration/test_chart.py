@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import yaml
 from chart import manifests, readme, schemas
-from chart.helm import CHART, HelmFailed, Object, documents, helm, of_kind, only, rendered
+from chart.helm import CHART, Object, documents, helm, of_kind, only, rendered
 from cluster.kubernetes_module import kubernetes_program
+from command import CommandFailed
 
 from limr.validate import problems
 
@@ -102,7 +103,7 @@ def test_an_unknown_field_would_not_be_valid(folder: Path) -> None:
 
 @pytest.mark.parametrize(("wrong", "sentence"), WRONG.items())
 def test_wrong_values_are_refused(wrong: str, sentence: str) -> None:
-    with pytest.raises(HelmFailed) as refused:
+    with pytest.raises(CommandFailed) as refused:
         rendered("--set", wrong)
     assert sentence in str(refused.value)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart.helm import CHART, Object, helm, only, rendered
+from chart.helm import CHART, Object, helm, newer_chart, only, rendered
 from chart.manifests import FOLDER
 from chart.rights import Right, documented, granted
 from cluster.control_plane import ControlPlane
@@ -288,19 +287,6 @@ def test_an_upgrade_reaches_the_crd_and_an_uninstall_keeps_it(bare_plane: Contro
         assert kubectl.get("limr", "demo")["spec"]["seed"] == 1
         helm("upgrade", "limr", CHART, "-n", NAMESPACE, "--set", "crds.keep=false", kubeconfig=kubeconfig)
     wait_until(lambda: left(kubectl) == [], "the end of the CRD", 30)
-
-
-def newer_chart(folder: Path) -> Path:
-    chart = shutil.copytree(CHART, folder / "limr")
-    crd = yaml.safe_load((chart / "files/crd.yaml").read_text("utf-8"))
-    column = {"name": "News", "type": "string", "jsonPath": ".spec.model.uri"}
-    crd["spec"]["versions"][0]["additionalPrinterColumns"].append(column)
-    (chart / "files/crd.yaml").write_text(yaml.safe_dump(crd))
-    text = (chart / "Chart.yaml").read_text("utf-8")
-    (chart / "Chart.yaml").write_text(
-        text.replace("version: 0.1.0\nappVersion: 0.1.0", "version: 0.2.0\nappVersion: 0.1.0")
-    )
-    return chart
 
 
 def left(kubectl: Kubectl) -> list[str]:

@@ -6,11 +6,12 @@ import fcntl
 import json
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+
+from command import output_of
 
 BUILD_SECONDS = 1800.0
 
@@ -70,15 +71,5 @@ def run_go(*arguments: str, cwd: Path | None = None, **environment: str) -> str:
     go = shutil.which("go", path=f"{os.environ.get('PATH', '')}:/usr/local/go/bin")
     if go is None:
         raise RuntimeError("the tests build their servers from Go source, and there is no `go`; install Go 1.26")
-    done = subprocess.run(
-        [go, *arguments],
-        cwd=cwd,
-        env={**os.environ, "CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false", **environment},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"`go {' '.join(arguments)}` failed:\n{done.stderr[-2000:]}")
-    return done.stdout
+    settings = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOFLAGS": "-buildvcs=false"}
+    return output_of([go, *arguments], seconds=BUILD_SECONDS, cwd=cwd, env={**os.environ, **settings, **environment})

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from command import output_of
 from servers.go_program import cache_folder
 
 from cluster import buildah
@@ -49,22 +50,10 @@ class Containerd:
     def _import(self, folder: Path) -> None:
         tar = [program("tar"), "--create", "--directory", str(folder), "."]
         with subprocess.Popen(tar, stdout=subprocess.PIPE) as archive:
-            done = subprocess.run(
-                [*self._ctr, "images", "import", "-"],
-                stdin=archive.stdout,
-                capture_output=True,
-                text=True,
-                timeout=IMPORT_SECONDS,
-                check=False,
-            )
-        if done.returncode:
-            raise RuntimeError(f"containerd could not import an image:\n{done.stderr[-2000:]}")
+            output_of([*self._ctr, "images", "import", "-"], seconds=IMPORT_SECONDS, stdin=archive.stdout)
 
     def _call(self, *arguments: str, seconds: float = CALL_SECONDS) -> str:
-        done = subprocess.run([*self._ctr, *arguments], capture_output=True, text=True, timeout=seconds, check=False)
-        if done.returncode:
-            raise RuntimeError(f"`ctr {' '.join(arguments)}` failed: {done.stderr.strip()}")
-        return done.stdout
+        return output_of([*self._ctr, *arguments], seconds=seconds)
 
 
 def _size(folder: Path) -> int:

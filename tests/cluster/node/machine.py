@@ -9,6 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from command import output_of
+
 from cluster.commands import SERVICE_CIDR
 from cluster.daemons import wait_until
 from cluster.node import supervisor
@@ -94,9 +96,7 @@ def _make_network() -> None:
 
 
 def _ip(*arguments: str) -> None:
-    done = subprocess.run([program("ip"), *arguments], capture_output=True, text=True, timeout=30, check=False)
-    if done.returncode:
-        raise RuntimeError(f"`ip {' '.join(arguments)}` failed: {done.stderr.strip()}")
+    output_of([program("ip"), *arguments], seconds=30)
 
 
 def _control_groups_are_gone() -> bool:
