@@ -35,7 +35,7 @@ def observation(objects: ChildObjects, now: datetime) -> Observation | None:
     """None when nothing runs the attempt: it was never made, or has been removed."""
     data = objects.config_map["data"] if objects.config_map else {}
     if RESULT in data:
-        return _result(data[RESULT])
+        return _said(data)
     if objects.runner is None or _removed(objects.runner, now):
         return None
     return _of_ray_job(objects, data) if objects.runner["kind"] == "RayJob" else _of_job(objects, data)
@@ -67,24 +67,16 @@ def _has_ended(runner: Mapping[str, Any]) -> bool:
     )
 
 
-def _result(text: str) -> Observation:
+def _said(data: Mapping[str, str]) -> Observation:
+    """Its result if there is one, with its last progress; else its progress."""
     try:
-        return Finished(StageResult.model_validate_json(text))
+        progress = Progress.model_validate_json(data[PROGRESS]) if PROGRESS in data else None
+        if RESULT not in data:
+            return Running(progress)
+        return Finished(StageResult.model_validate_json(data[RESULT]), progress)
     except ValidationError as error:
-        return _unreadable("Result", error)
-
-
-def _progress(text: str) -> Observation:
-    try:
-        return Running(Progress.model_validate_json(text))
-    except ValidationError as error:
-        return _unreadable("Progress", error)
-
-
-def _unreadable(what: str, error: ValidationError) -> Died:
-    words = error.errors()[0]["msg"]
-    message = f"its {what.lower()} cannot be read ({words}); use a trainer image of this version"
-    return Died(f"Unreadable{what}", message)
+        words = error.errors()[0]["msg"]
+        return Died("Unreadable", f"what it says cannot be read ({words}); use a trainer image of this version")
 
 
 def _of_ray_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
@@ -118,7 +110,7 @@ def _at_work(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
         if diagnose.restarted(driver):
             found = diagnose.casualty([driver])
             return Died(*found) if found else Died("HeadLost", "the container with its driver was restarted")
-    return _progress(data[PROGRESS])
+    return _said(data)
 
 
 def _ended(objects: ChildObjects, words: str) -> Observation:

@@ -73,6 +73,10 @@ QUOTA = {
         (ChildObjects(ray_job(), channel(**{RESULT: RESULT_TEXT})), Finished(RESULT_SAID)),
         (ChildObjects(None, channel(**{RESULT: RESULT_TEXT})), Finished(RESULT_SAID)),
         (
+            ChildObjects(ray_job(), channel(**{PROGRESS: SAID.to_json(), RESULT: RESULT_TEXT})),
+            Finished(RESULT_SAID, SAID),
+        ),
+        (
             ChildObjects(ray_job("Complete", "SUCCEEDED"), AT_WORK, [pod()]),
             Died("NoResult", "it ended without a result"),
         ),
@@ -100,10 +104,10 @@ def test_observation(objects: ChildObjects, expected: object) -> None:
         (ChildObjects(ray_job() | {"suspended": True}, channel()), "QueuePending", "kubectl get workloads"),
         (ChildObjects(ray_job(), AT_WORK, [RESTARTED]), "OutOfMemory", "raise memoryGib"),
         (ChildObjects(ray_job("ValidationFailed", ""), channel()), "Refused", "correct spec.cluster"),
-        (ChildObjects(ray_job(), channel(**{RESULT: "{}"})), "UnreadableResult", "use a trainer image of this version"),
+        (ChildObjects(ray_job(), channel(**{RESULT: "{}"})), "Unreadable", "use a trainer image of this version"),
         (
             ChildObjects(ray_job(), channel(**{POD: "head", PROGRESS: '{"updatedAt": 1, "mood": 2}'}), [pod()]),
-            "UnreadableProgress",
+            "Unreadable",
             "use a trainer image of this version",
         ),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -305,8 +306,10 @@ def test_suspend_and_resume() -> None:
     assert world.status.phase is Phase.SUSPENDING
     suspend(world, False).go(21)
     assert world.last.stops == {Child("probe", 1)}, "a request to stop is not taken back"
-    suspend(world, True).end("probe", suspended(), 30)
+    last = Progress(updated_at=29.0, step=3, checkpoint_step=3)
+    suspend(world, True).end("probe", replace(suspended(), progress=last), 30)
     assert world.status.phase is Phase.SUSPENDED
+    assert world.status.stages["probe"].progress == last
     assert world.condition("Suspended").status == "True"
     assert world.go(999).running() == []
     suspend(world, False).go(1000)

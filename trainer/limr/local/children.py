@@ -95,9 +95,8 @@ class Children:
         return time.time() - written > EXIT_SECONDS
 
     def _end(self, child: Child, status: int) -> Finished | Died:
-        result = stage_files.read_result(self._folder.files(child))
-        if result is not None:
-            return Finished(result)
+        if finished := self._finished(child):
+            return finished
         if status == -signal.SIGTERM and child in self._asked:
             return Died("Suspended", "it was asked to stop before it had begun", charged=False)
         if status == -signal.SIGKILL:
@@ -108,10 +107,12 @@ class Children:
         return Died("Crashed", f"exit status {status} without a result; last words: {words[0] if words else 'none'}")
 
     def _left_behind(self, child: Child) -> Finished | Died:
-        result = stage_files.read_result(self._folder.files(child))
-        if result is not None:
-            return Finished(result)
-        return Died("Interrupted", "limr run was ended while it was at work", charged=False)
+        return self._finished(child) or Died("Interrupted", "limr run was ended while it was at work", charged=False)
+
+    def _finished(self, child: Child) -> Finished | None:
+        files = self._folder.files(child)
+        result = stage_files.read_result(files)
+        return Finished(result, stage_files.read_progress(files)) if result else None
 
 
 def _alive(process: subprocess.Popen[bytes]) -> bool:

@@ -25,6 +25,7 @@ class Finished:
     """It ended and handed back a result."""
 
     result: StageResult
+    progress: Progress | None = None  # what it said last
 
 
 @dataclass(frozen=True)

@@ -30,8 +30,8 @@ def settle(stage: StageStatus, seen: Observation | None, limits: Limits, now: da
             return _waiting(stage, reason, message)
         case Running(progress):
             return _running(stage, progress, limits, now)
-        case Finished(result):
-            return _finished(stage, result, limits, now)
+        case Finished(result, progress):
+            return _finished(changed(stage, progress=progress or stage.progress), result, limits, now)
         case Died(reason, message, charged):
             if stage.state is StageState.TERMINATING:
                 return _terminated(stage, limits, now)
