@@ -92,17 +92,21 @@ class Run:
         return [(Path(folder) / "model.safetensors").read_bytes() for folder in folders]
 
     def rows(self) -> list[pa.Table]:
-        """All trajectory rows that the manifests name, without the one column that may differ: the attempt."""
-        return [
-            pa.concat_tables(iter_steps(self.store(), stage, self.manifest(stage), verify=True))
-            .drop_columns(["attempt"])
-            .unify_dictionaries()
-            for stage in STAGES
-        ]
+        return [trajectory_rows(self.store(), stage) for stage in STAGES]
 
     def assert_equals(self, other: Run) -> None:
         """The same bytes of weights and the same rows, each exactly once."""
         assert self.weights() == other.weights()
         for got, want in zip(self.rows(), other.rows(), strict=True):
             assert got.equals(want)
-            assert got.group_by(["step", "prompt_id", "sample"]).aggregate([]).num_rows == got.num_rows
+            assert_each_once(got)
+
+
+def trajectory_rows(store: Store, stage: str) -> pa.Table:
+    """All rows that the stage's manifest names, without the one column that may differ: the attempt."""
+    tables = iter_steps(store, stage, read_manifest(store, stage), verify=True)
+    return pa.concat_tables(tables).drop_columns(["attempt"]).unify_dictionaries()
+
+
+def assert_each_once(rows: pa.Table) -> None:
+    assert rows.group_by(["step", "prompt_id", "sample"]).aggregate([]).num_rows == rows.num_rows > 0

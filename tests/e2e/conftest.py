@@ -2,10 +2,24 @@
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Iterator
+
 import pytest
+from chart.helm import helm
 from cluster.kubectl import Kubectl
+from cluster.node.addons import install_credentials, s3_credentials
 from cluster.node.layout import Layout
 from cluster.node.machine import node_pid
+from node_lab import SYSTEM, install
+
+# Nothing may come in, and nothing may go out but to the name server.
+DENY_ALL = {
+    "apiVersion": "networking.k8s.io/v1",
+    "kind": "NetworkPolicy",
+    "metadata": {"name": "default-deny"},
+    "spec": {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]},
+}
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +28,32 @@ def kubectl() -> Kubectl:
     if node_pid(layout) is None:
         pytest.fail("no test node runs here; next: make cluster-up images")
     return Kubectl(layout.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def store_access(kubectl: Kubectl) -> Iterator[None]:
+    """The S3 server of the node can be reached by this process."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name, value in s3_credentials(kubectl).items():
+            environment.setenv(name, value)
+        yield
+
+
+@pytest.fixture(scope="session")
+def installed(kubectl: Kubectl, store_access: None) -> Iterator[Kubectl]:
+    """The chart, on the node."""
+    install(kubectl)
+    yield kubectl
+    helm("uninstall", "limr", "-n", SYSTEM, "--wait", kubeconfig=kubectl.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def strict_namespace(installed: Kubectl) -> Iterator[str]:
+    """One that demands of Pods what the strictest clusters do. (The node's network stores policies only.)"""
+    name = f"strict-{secrets.token_hex(3)}"
+    installed("create", "namespace", name)
+    installed("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
+    installed.apply(DENY_ALL, namespace=name)
+    install_credentials(installed, name)
+    yield name
+    installed("delete", "namespace", name, seconds=300)
