@@ -266,7 +266,7 @@ def test_notes(bare_plane: ControlPlane, plane: ControlPlane) -> None:
     with installed(plane) as said:
         assert "works for all namespaces" in said
         assert "WARNING" not in said
-        assert "helm test limr -n limr-system --logs" in said
+        assert "helm test limr -n limr-system" in said
     with installed(plane, *NAMESPACED) as said:
         assert "works for the namespaces limr-system, research" in said
     with installed(bare_plane) as said:
