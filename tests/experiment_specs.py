@@ -90,6 +90,7 @@ GROUPS: tuple[dict[str, Values], ...] = (
         "reward": part(function=of("graders.math:grade"), workers=of(None, 4)),
         "ttlSecondsAfterFinished": of(None, 0, 60),
         "limits": part(deviceHours=of(None, 4)),
+        "schedule": part(reuseCluster=of(True, False), parallelStages=of(None, 1, 2)),
     },
 )
 
@@ -129,7 +130,7 @@ def changes() -> Values:
         ),
         evaluation=part(everySteps=of(None, 4), protocol=of("paper")),
         cluster=part(image=of("limr:2"), learner=part(replicas=of(1, 2))),
-        schedule=part(suspend=of(True, False), queue=of("research")),
+        schedule=part(suspend=of(True, False), queue=of("research"), reuseCluster=of(True, False)),
         limits=part(attempts=of(3, 9), deviceHours=of(None, 4.5)),
         ttlSecondsAfterFinished=of(None, 60),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,6 +32,8 @@ Object = dict[str, Any]
 Script = Callable[[StageInput, int], StageResult | None]
 
 STEPS = 2
+STOPS_JOB = "ray.io/rayjob-finalizer"  # a RayJob stays until KubeRay has stopped its Ray job
+GROUP = "ray.io/group"
 
 
 def succeed(stage_input: StageInput, step: int) -> StageResult | None:
@@ -65,16 +68,41 @@ class FakeKubeRay:
         self._script = script
 
     def move(self) -> None:
-        """Brings every RayJob and Job one state further."""
-        for kind in ("RayJob", "Job"):
-            for runner in self._api.list(kind, self._namespace, labelSelector=names.OURS):
-                if "deletionTimestamp" not in runner["metadata"]:
-                    self._move({**runner, "kind": kind})
+        """Brings every RayCluster, RayJob and Job one state further."""
+        for kind, move in (("RayCluster", self._move_cluster), ("RayJob", self._move), ("Job", self._move)):
+            for thing in self._api.list(kind, self._namespace, labelSelector=names.OURS):
+                with suppress(NotFound):  # removed meanwhile
+                    if "deletionTimestamp" not in thing["metadata"]:
+                        move({**thing, "kind": kind})
+                    elif STOPS_JOB in thing["metadata"].get("finalizers", ()):
+                        left = [name for name in thing["metadata"]["finalizers"] if name != STOPS_JOB]
+                        self._merge(kind, thing, {"metadata": {"finalizers": left}})
+
+    def _move_cluster(self, cluster: Object) -> None:
+        """Makes the Pods that are missing, a new head too; with all of them there it is ready, and stays so."""
+        spec = cluster["spec"]
+        groups = {"head": (1, spec["headGroupSpec"]["template"])}
+        groups |= {group["groupName"]: (group["replicas"], group["template"]) for group in spec["workerGroupSpecs"]}
+        complete = True
+        for group, (replicas, template) in groups.items():
+            for _ in range(replicas - len(self._pods_of(cluster, group))):
+                complete = False
+                name = {"generateName": f"{cluster['metadata']['name']}-{group}-"}
+                labels = {names.RAY_CLUSTER: cluster["metadata"]["name"], GROUP: group}
+                self._create_pod(cluster, name, template, labels)
+        if complete:
+            self._set(cluster, {"state": "ready"})
+
+    def _pods_of(self, cluster: Object, group: str) -> list[Object]:
+        selector = f"{names.RAY_CLUSTER}={cluster['metadata']['name']},{GROUP}={group}"
+        return self._api.list("Pod", self._namespace, labelSelector=selector)
 
     def _move(self, runner: Object) -> None:
         if _ended(runner):
             return
         if runner["spec"].get("suspend"):
+            return
+        if _selected(runner) and not self._is_ready_for(runner):
             return
         driver = self._driver(runner)
         if driver is None:
@@ -90,7 +118,25 @@ class FakeKubeRay:
             return
         result = StageResult.model_validate_json(channel["data"][RESULT])
         self._set(runner, _finished(runner["kind"], result.outcome is not Outcome.FAILED))
-        self._api.delete("Pod", self._namespace, driver["metadata"]["name"], driver["metadata"]["uid"])
+        if not _selected(runner):
+            self._api.delete("Pod", self._namespace, driver["metadata"]["name"], driver["metadata"]["uid"])
+
+    def _is_ready_for(self, ray_job: Object) -> bool:
+        """Whether a RayJob that selects its cluster has been submitted there; begins it where it has not."""
+        if STOPS_JOB not in ray_job["metadata"].get("finalizers", ()):
+            self._merge("RayJob", ray_job, {"metadata": {"finalizers": [STOPS_JOB]}})
+            self._set(ray_job, {"jobDeploymentStatus": "Initializing"})
+            return False
+        try:
+            cluster = self._api.get("RayCluster", self._namespace, _selected(ray_job))
+        except NotFound:
+            return False
+        if cluster.get("status", {}).get("state") != "ready" or not self._pods_of(cluster, "head"):
+            return False
+        if ray_job.get("status", {}).get("jobDeploymentStatus") == "Running":
+            return True
+        self._set(ray_job, _running("RayJob"))
+        return False
 
     def _work(self, channel: Object, driver: Object) -> None:
         stage_input = StageInput.model_validate_json(channel["data"][INPUT])
@@ -105,25 +151,29 @@ class FakeKubeRay:
         self._merge("ConfigMap", channel, {"data": data | ({RESULT: result.to_json()} if result else {})})
 
     def _driver(self, runner: Object) -> Object | None:
+        if _selected(runner):
+            return self._pods_of({"metadata": {"name": _selected(runner)}}, "head")[0]
         try:
             return self._api.get("Pod", self._namespace, f"{runner['metadata']['name']}-driver")
         except NotFound:
             return None
 
     def _start_driver(self, runner: Object) -> None:
-        template = _driver_template(runner)
-        metadata = runner["metadata"]
-        owner = {"apiVersion": runner["apiVersion"] if "apiVersion" in runner else _api_version(runner["kind"])}
-        owner |= {"kind": runner["kind"], "name": metadata["name"], "uid": metadata["uid"], "blockOwnerDeletion": True}
+        self._create_pod(runner, {"name": f"{runner['metadata']['name']}-driver"}, _driver_template(runner), {})
+
+    def _create_pod(self, owner: Object, name: Object, template: Object, labels: Object) -> None:
+        metadata = owner["metadata"]
+        reference = {"apiVersion": _api_version(owner["kind"]), "kind": owner["kind"], "blockOwnerDeletion": True}
+        reference |= {"name": metadata["name"], "uid": metadata["uid"]}
         self._api.create(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
                 "metadata": {
-                    "name": f"{metadata['name']}-driver",
+                    **name,
                     "namespace": self._namespace,
-                    "labels": template["metadata"]["labels"],
-                    "ownerReferences": [owner],
+                    "labels": {**template["metadata"]["labels"], **labels},
+                    "ownerReferences": [reference],
                 },
                 "spec": {"containers": [{"name": "limr", "image": template["spec"]["containers"][0]["image"]}]},
             }
@@ -138,6 +188,11 @@ class FakeKubeRay:
     def _merge(self, kind: str, thing: Object, patch: Object, subresource: str = "") -> None:
         path = KINDS[kind].path(self._namespace, thing["metadata"]["name"]) + subresource
         self._api._request("PATCH", path, patch, "application/merge-patch+json")
+
+
+def _selected(runner: Object) -> str:
+    """The RayCluster to which a RayJob only submits; "" for one that has its own, and for Jobs."""
+    return str((runner["spec"].get("clusterSelector") or {}).get(names.RAY_CLUSTER, ""))
 
 
 def _api_version(kind: str) -> str:

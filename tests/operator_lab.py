@@ -20,11 +20,13 @@ from limr_operator.api import Api, Conflict, NotFound
 from limr_operator.objects import Defaults
 from limr_operator.reconcile import Settings, reconcile
 from limr_operator.snapshot import Snapshot, trimmed
+from limr_operator.watches import CHILDREN, selector
 
 CRD = Path(__file__).parents[1] / "charts/limr/files/crd.yaml"
 SETTINGS = Settings(Defaults("limr.test/trainer:dev", "Never"))
 MOVES = 400  # a run that needs more is stuck
 FINAL = (Phase.COMPLETE, Phase.FAILED)
+STAGES = ("probe", "select-lim", "train-lim-s1", "report")  # of EXPERIMENT
 
 EXPERIMENT: dict[str, Any] = {
     "apiVersion": names.API_VERSION,
@@ -39,6 +41,11 @@ EXPERIMENT: dict[str, Any] = {
         "arms": [{"name": "lim"}],
     },
 }
+
+
+def condition(status: Status, kind: str) -> tuple[str, str, str]:
+    found = next(condition for condition in status.conditions if condition.type == kind)
+    return found.status, found.reason, found.message
 
 
 @contextmanager
@@ -78,8 +85,8 @@ class Lab:
             return None
         found = [
             trimmed(kind, body)
-            for kind in ("RayJob", "Job", "ConfigMap", "Pod")
-            for body in self.api.list(kind, self.namespace, labelSelector=names.OURS)
+            for kind in CHILDREN
+            for body in self.api.list(kind, self.namespace, labelSelector=selector(kind))
         ]
         return Snapshot(experiment, found)
 
@@ -115,7 +122,7 @@ class Lab:
 
     def objects(self) -> set[str]:
         """Kind and name of everything of ours in the namespace."""
-        kinds = ("RayJob", "Job", "ConfigMap", "Pod", "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy")
+        kinds = (*CHILDREN, "ServiceAccount", "Role", "RoleBinding", "NetworkPolicy")
         return {
             f"{kind} {body['metadata']['name']}"
             for kind in kinds

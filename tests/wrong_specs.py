@@ -152,6 +152,11 @@ RULES = [
         "there is none to reuse; remove one of the two",
     ),
     of_spec("no steps", {"selection": {"scoresFrom": "s3://b/s.json"}}, "there is no default number of steps"),
+    of_spec(
+        "two stages in one cluster",
+        {"schedule": {"reuseCluster": True, "parallelStages": 2}},
+        "reuseCluster runs one stage at a time, not parallelStages = 2; set parallelStages to 1 or remove it",
+    ),
     benchmarks("benchmark twice", MATH, MATH, says="two benchmarks have the same name"),
     benchmarks("benchmark average", {**MATH, "name": "average"}, says="a column 'average' of its own"),
     benchmarks("nothing to evaluate", everySteps=5, says="everySteps has no benchmarks to evaluate"),

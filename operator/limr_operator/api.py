@@ -41,6 +41,7 @@ class Kind:
 KINDS = {
     names.KIND: Kind(names.GROUP, names.VERSION, names.PLURAL),
     "RayJob": Kind("ray.io", "v1", "rayjobs"),
+    "RayCluster": Kind("ray.io", "v1", "rayclusters"),
     "Job": Kind("batch", "v1", "jobs"),
     "Pod": Kind("", "v1", "pods"),
     "ConfigMap": Kind("", "v1", "configmaps"),

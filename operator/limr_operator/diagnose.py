@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 Pod = Mapping[str, Any]
@@ -23,13 +24,18 @@ def obstacle(pods: Sequence[Pod]) -> Finding | None:
     return next((finding for pod in pods for finding in _obstacles(pod)), None)
 
 
-def casualty(pods: Sequence[Pod]) -> Finding | None:
-    """What ended a Pod that should still be at work."""
-    return next((finding for pod in pods for finding in _casualties(pod)), None)
+def casualty(pods: Sequence[Pod], since: datetime | None = None) -> Finding | None:
+    """What ended a Pod, or a container of one, that should still be at work; not what had ended before `since`."""
+    return next((finding for pod in pods for finding in _casualties(pod, since)), None)
 
 
-def restarted(pod: Pod) -> bool:
-    return any(container.get("restartCount", 0) for container in pod["status"].get("containerStatuses", ()))
+def restarted(pod: Pod, since: datetime | None = None) -> bool:
+    """Whether one of its containers has ended since then, though another may run in its place."""
+    for container in pod["status"].get("containerStatuses", ()):
+        running = container.get("state", {}).get("running") or {}
+        if container.get("restartCount", 0) and not _before(running.get("startedAt"), since):
+            return True
+    return False
 
 
 def taken_away(pods: Sequence[Pod]) -> Pod | None:
@@ -73,12 +79,12 @@ def _configuration(name: str, reason: str, words: str) -> Finding:
     return Finding("ContainerRefused", f"Pod {name} cannot start ({reason}: {words}); mend what it names")
 
 
-def _casualties(pod: Pod) -> Iterator[Finding]:
+def _casualties(pod: Pod, since: datetime | None) -> Iterator[Finding]:
     name, status = pod["metadata"]["name"], pod["status"]
     for container in _containers(pod):
         for state in (container.get("state", {}), container.get("lastState", {})):
             ended = state.get("terminated") or {}
-            if ended.get("reason") == "OOMKilled":
+            if ended.get("reason") == "OOMKilled" and not _before(ended.get("finishedAt"), since):
                 yield Finding(
                     "OutOfMemory",
                     f"Pod {name} was killed because it needed more memory than its limit; raise memoryGib of its role "
@@ -86,6 +92,11 @@ def _casualties(pod: Pod) -> Iterator[Finding]:
                 )
     if status.get("reason") == "Evicted":
         yield Finding("Evicted", f"Pod {name} was evicted: {_short(status.get('message', ''))}")
+
+
+def _before(when: str | None, since: datetime | None) -> bool:
+    """What has no time counts as new."""
+    return since is not None and when is not None and datetime.fromisoformat(when) < since
 
 
 def _containers(pod: Pod) -> list[Mapping[str, Any]]:

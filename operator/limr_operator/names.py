@@ -14,5 +14,10 @@ STAGE = f"{GROUP}/stage"
 ATTEMPT = f"{GROUP}/attempt"
 ROLE = f"{GROUP}/role"
 PROVENANCE = f"{GROUP}/provenance"
+SPEC_DIGEST = f"{GROUP}/spec-digest"
+
+RAY_CLUSTER = "ray.io/cluster"  # KubeRay's: the name of a RayCluster
+QUEUE = "kueue.x-k8s.io/queue-name"
 
 OURS = f"{MANAGED_BY}={MANAGER}"  # selects everything that an operator of ours has made
+SHARED = f"{OURS},!{STAGE}"  # and of that what serves one stage after another; KubeRay's RayClusters of RayJobs do not

@@ -36,7 +36,7 @@ def observation(objects: ChildObjects, now: datetime) -> Observation | None:
     data = objects.config_map["data"] if objects.config_map else {}
     if RESULT in data:
         return _said(data)
-    if objects.runner is None or _removed(objects.runner, now):
+    if objects.runner is None or is_gone(objects.runner, now):
         return None
     return _of_ray_job(objects, data) if objects.runner["kind"] == "RayJob" else _of_job(objects, data)
 
@@ -46,19 +46,27 @@ def leftovers(children: Mapping[Child, ChildObjects], status: Status, now: datet
     return [
         child
         for child, objects in children.items()
-        if objects.runner is not None and not _has_ended(objects.runner) and _is_over(child, status, now)
+        if objects.runner is not None and not has_ended(objects.runner) and _is_over(child, objects, status, now)
     ]
 
 
-def _is_over(child: Child, status: Status, now: datetime) -> bool:
+def _is_over(child: Child, objects: ChildObjects, status: Status, now: datetime) -> bool:
     stage = status.stages.get(child.stage)
     if stage is None or child.attempt < stage.attempt:
         return True
-    grace = timedelta(seconds=EXIT_SECONDS)
-    return stage.state not in ACTIVE and stage.finished_at is not None and now - stage.finished_at > grace
+    if stage.state in ACTIVE or stage.finished_at is None:
+        return False
+    if objects.shared_name and not _has_result(objects):
+        return True  # KubeRay would begin it once more in the head that takes the place of the lost one
+    return now - stage.finished_at > timedelta(seconds=EXIT_SECONDS)
 
 
-def _has_ended(runner: Mapping[str, Any]) -> bool:
+def _has_result(objects: ChildObjects) -> bool:
+    return objects.config_map is not None and RESULT in objects.config_map["data"]
+
+
+def has_ended(runner: Mapping[str, Any]) -> bool:
+    """By the word of what controls it: its process is gone."""
     status = runner["status"]
     if runner["kind"] == "RayJob":
         return status.get("jobDeploymentStatus") in ENDED
@@ -85,21 +93,23 @@ def _of_ray_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
     deployment, job = status.get("jobDeploymentStatus", ""), status.get("jobStatus", "")
     if deployment == "ValidationFailed":
         return Died("Refused", f"KubeRay refuses the RayJob: {_words(status)}; correct spec.cluster")
-    if _has_ended(objects.runner) or job in ("SUCCEEDED", "FAILED", "STOPPED"):
+    if has_ended(objects.runner) or job in ("SUCCEEDED", "FAILED", "STOPPED"):
         return _ended(objects, _words(status))
+    if objects.shared_name and not objects.removing and (objects.shared is None or objects.shared.removing):
+        return Died("ClusterLost", f"RayCluster {objects.shared_name} was removed by someone else", charged=False)
     if deployment == "Running" and job in ("RUNNING", "") and PROGRESS in data:
         return _at_work(objects, data)
-    return _waiting(objects, "RayCluster", status)
+    return _waiting(objects, _ray_waiting(objects))
 
 
 def _of_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
     assert objects.runner is not None
     status = objects.runner["status"]
-    if _has_ended(objects.runner):
+    if has_ended(objects.runner):
         return _ended(objects, " ".join(condition.get("message", "") for condition in status["conditions"]).strip())
     if PROGRESS in data:
         return _at_work(objects, data)
-    return _waiting(objects, "Pod", status)
+    return _waiting(objects, Waiting("PodStarting", "its Pod is being started"))
 
 
 def _at_work(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
@@ -107,33 +117,47 @@ def _at_work(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
         driver = next((pod for pod in objects.pods if _alive(pod) and pod["metadata"]["name"] == data.get(POD)), None)
         if driver is None:
             return Died("HeadLost", "the Pod with its driver is gone", charged=False)
-        if diagnose.restarted(driver):
-            found = diagnose.casualty([driver])
+        if diagnose.restarted(driver, objects.since):
+            found = diagnose.casualty([driver], objects.since)
             return Died(*found) if found else Died("HeadLost", "the container with its driver was restarted")
     return _said(data)
 
 
 def _ended(objects: ChildObjects, words: str) -> Observation:
-    found = diagnose.casualty(objects.pods)
+    found = diagnose.casualty(objects.pods, objects.since)
     if found:
         return Died(found.reason, found.message, charged=found.reason != "Evicted")
     return Died("NoResult", f"it ended without a result{': ' if words else ''}{words}")
 
 
-def _waiting(objects: ChildObjects, what: str, status: Mapping[str, Any]) -> Observation:
+def _waiting(objects: ChildObjects, otherwise: Waiting) -> Observation:
     assert objects.runner is not None
-    found = diagnose.obstacle(objects.pods) or _refused(status)
+    found = diagnose.obstacle(objects.pods) or _refused(objects)
     if found:
         return Waiting(found.reason, found.message)
-    if objects.runner.get("suspended"):
+    if objects.runner.get("suspended") or (objects.shared and objects.shared.body["suspended"]):
         return Waiting("QueuePending", "Kueue has not admitted it yet; see `kubectl get workloads` for its place")
-    return Waiting(f"{what}Starting", f"its {what} is being started")
+    return otherwise
 
 
-def _refused(status: Mapping[str, Any]) -> diagnose.Finding | None:
+def _ray_waiting(objects: ChildObjects) -> Waiting:
+    if objects.shared is None:
+        return Waiting("RayClusterStarting", "its RayCluster is being started")
+    name, status = objects.shared.name, objects.shared.body["status"]
+    headless = any(
+        condition["type"] == "HeadPodReady" and condition["status"] != "True"
+        for condition in status.get("conditions", ())
+    )
+    if status.get("state") != "ready" or headless:
+        return Waiting("RayClusterStarting", f"RayCluster {name} is being started")
+    return Waiting("DriverStarting", f"its driver is being started in RayCluster {name}")
+
+
+def _refused(objects: ChildObjects) -> diagnose.Finding | None:
     """What keeps KubeRay from making Pods at all, such as a quota."""
-    conditions = status.get("rayClusterStatus", {}).get("conditions", ())
-    for condition in conditions:
+    assert objects.runner is not None
+    status = objects.shared.body["status"] if objects.shared else objects.runner["status"].get("rayClusterStatus", {})
+    for condition in status.get("conditions", ()):
         if condition["type"] == "ReplicaFailure" and condition["status"] == "True":
             words = condition.get("message", "")
             quota = "exceeded quota" in words
@@ -146,8 +170,9 @@ def _alive(pod: Mapping[str, Any]) -> bool:
     return pod["status"].get("phase") in ("Running", "Pending", None)
 
 
-def _removed(runner: Mapping[str, Any], now: datetime) -> bool:
-    since = runner["metadata"].get("deletionTimestamp")
+def is_gone(thing: Mapping[str, Any], now: datetime) -> bool:
+    """Whether it is on its way out for so long that it is not waited for any more."""
+    since = thing["metadata"].get("deletionTimestamp")
     return since is not None and now - datetime.fromisoformat(since) > timedelta(seconds=REMOVAL_SECONDS)
 
 

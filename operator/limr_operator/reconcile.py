@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -17,15 +17,15 @@ from limr import validate
 from limr.config_map import STOP
 from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan
 from limr.spec import Experiment
-from limr.stage import StageInput
 from limr.validate import InvalidSpec
 from limr_operator import acceptance, diagnose, names
 from limr_operator.announce import announce
 from limr_operator.api import Api, NotFound
-from limr_operator.objects import Attempt, Defaults, manifests
+from limr_operator.objects import Attempt, Defaults, manifests, spec_digest
 from limr_operator.objects.access import stop_request
 from limr_operator.observe import leftovers, observation, observations
-from limr_operator.snapshot import ChildObjects, Snapshot, trimmed
+from limr_operator.shared_cluster import SharedClusters
+from limr_operator.snapshot import ChildObjects, Object, SharedCluster, Snapshot, is_owned, trimmed
 
 _log = logging.getLogger(__name__)
 
@@ -58,15 +58,18 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         return None
     children = snapshot.children()
     seen = _confirmed(before, children, observations(children, now), api, now)
-    made = plan(experiment, before, seen, now, root=experiment.root, slots=experiment.spec.schedule.parallel_stages)
+    schedule = experiment.spec.schedule
+    shared = _shared_clusters(experiment, snapshot, settings.defaults)
+    wait = shared.wait_for(children, now) if schedule.reuse_cluster else ""
+    made = plan(experiment, before, seen, now, root=experiment.root, slots=schedule.slots, engines_wait=wait)
     findings = acceptance.missing(experiment, api) if _begins(before, made.status) else []
     if findings:  # nothing new begins; what runs is looked after all the same
         made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
     announce(experiment, before, status, api)
-    _act(made, children, leftovers(children, made.status, now), api, settings.defaults)
-    return _pause(made, bool(findings), _expiry(experiment, status, api, now), now)
+    waits = _act(made, children, leftovers(children, made.status, now), shared, api, settings.defaults, now)
+    return _pause(made, waits or bool(findings), _expiry(experiment, status, api, now), now)
 
 
 def _experiment(manifest: Mapping[str, Any], settings: Settings) -> Experiment:
@@ -76,6 +79,11 @@ def _experiment(manifest: Mapping[str, Any], settings: Settings) -> Experiment:
         {"apiVersion": names.API_VERSION, "kind": names.KIND, "metadata": metadata, "spec": manifest.get("spec") or {}},
         settings.strategies,
     )
+
+
+def _shared_clusters(experiment: Experiment, snapshot: Snapshot, defaults: Defaults) -> SharedClusters:
+    digest = spec_digest(experiment, defaults) if experiment.spec.schedule.reuse_cluster else ""
+    return SharedClusters(snapshot.shared_clusters(), snapshot.shared_pods(), digest)
 
 
 def _begins(before: Status, after: Status) -> bool:
@@ -118,10 +126,25 @@ def _read(objects: ChildObjects, api: Api) -> ChildObjects:
         except NotFound:
             continue
         fresh.add(body)
+    if fresh.shared_name:
+        bodies, pods = _read_shared(namespace, labels[names.EXPERIMENT], api)
+        mine = [SharedCluster.of(body, pods) for body in bodies if body["metadata"]["name"] == fresh.shared_name]
+        fresh.share(mine[0] if mine else None)
+        return fresh
     selector = ",".join(f"{key}={labels[key]}" for key in (names.EXPERIMENT, names.STAGE, names.ATTEMPT))
     for pod in api.list("Pod", namespace, labelSelector=selector):
         fresh.add(trimmed("Pod", pod))
     return fresh
+
+
+def _read_shared(namespace: str, experiment: str, api: Api) -> tuple[list[Object], list[Object]]:
+    """RayClusters that stages share, and the Pods in them."""
+    selector = f"{names.SHARED},{names.EXPERIMENT}={experiment}"
+    clusters, pods = (
+        [trimmed(kind, body) for body in api.list(kind, namespace, labelSelector=selector)]
+        for kind in ("RayCluster", "Pod")
+    )
+    return clusters, pods
 
 
 def _store(manifest: Mapping[str, Any], status: Status, before: Status, api: Api) -> None:
@@ -131,36 +154,71 @@ def _store(manifest: Mapping[str, Any], status: Status, before: Status, api: Api
 
 
 def _act(
-    made: Plan, children: Mapping[Child, ChildObjects], left_over: list[Child], api: Api, defaults: Defaults
-) -> None:
-    for child in sorted({*made.deletions, *left_over}):
-        _delete(children[child], api)
+    made: Plan,
+    children: Mapping[Child, ChildObjects],
+    left_over: list[Child],
+    shared: SharedClusters,
+    api: Api,
+    defaults: Defaults,
+    now: datetime,
+) -> bool:
+    """Returns whether something is left to do later, which nothing may tell of."""
+    going = {*made.deletions, *left_over}
+    for child in sorted(going):
+        _delete(children[child].runner, api)
+    for cluster in shared.superfluous(children, going, made.keeps_cluster, now):
+        _delete(cluster.body, api)
+    waits = bool(shared.clusters) and not made.keeps_cluster
     for child in made.stops:
         _ask_to_stop(children.get(child), made.status.stages[child.stage].reason, api)
     for stage_input in made.children:
         child = Child(stage_input.stage.name, stage_input.attempt)
         objects = children.get(child, ChildObjects())
         if objects.runner is None or objects.config_map is None:
-            _make(stage_input, made.status, objects, api, defaults)
+            attempt = _placed(Attempt(stage_input), shared, children, api, now)
+            if attempt is None:
+                waits = True
+            else:
+                _make(attempt, made.status, objects, api, defaults)
         elif diagnose.taken_away(objects.pods) and not objects.removing:
             _ask_to_stop(objects, PREEMPTED, api)
+    return waits
 
 
-def _make(stage_input: StageInput, status: Status, objects: ChildObjects, api: Api, defaults: Defaults) -> None:
+def _placed(
+    attempt: Attempt, shared: SharedClusters, children: Mapping[Child, ChildObjects], api: Api, now: datetime
+) -> Attempt | None:
+    """In the cluster that stages share, if they do; None while it cannot be used.
+
+    The API is asked itself: a watch that lags must not give the experiment a second cluster.
+    """
+    if not attempt.shares:
+        return attempt
+    metadata = attempt.experiment.metadata
+    bodies, pods = _read_shared(metadata.namespace, metadata.name, api)
+    clusters = [SharedCluster.of(body, pods) for body in bodies if is_owned(body, metadata.uid)]
+    shared = replace(shared, clusters=clusters, pods=pods)
+    others = {child: objects for child, objects in children.items() if child != attempt.child}
+    if shared.wait_for(others, now):
+        return None
+    cluster = shared.usable(now)
+    return replace(attempt, shared_cluster=cluster.name) if cluster else attempt
+
+
+def _make(attempt: Attempt, status: Status, objects: ChildObjects, api: Api, defaults: Defaults) -> None:
     """Makes what is missing; but what ran once is not run again under the same number."""
-    state = status.stages[stage_input.stage.name].state
+    state = status.stages[attempt.child.stage].state
     if objects.runner is None and state is not StageState.STARTING:
         return
-    for manifest in manifests(Attempt(stage_input), defaults):
+    for manifest in manifests(attempt, defaults):
         api.apply(manifest)
 
 
-def _delete(objects: ChildObjects, api: Api) -> None:
-    """In the foreground: the child is seen until its last Pod is gone, and nothing begins in its place before."""
-    runner = objects.runner
-    if runner is not None and not objects.removing:
-        metadata = runner["metadata"]
-        api.delete(runner["kind"], metadata["namespace"], metadata["name"], metadata["uid"], "Foreground")
+def _delete(thing: Object | None, api: Api) -> None:
+    """In the foreground: it is seen until its last Pod is gone, and nothing begins in its place before."""
+    if thing is not None and "deletionTimestamp" not in thing["metadata"]:
+        metadata = thing["metadata"]
+        api.delete(thing["kind"], metadata["namespace"], metadata["name"], metadata["uid"], "Foreground")
 
 
 def _ask_to_stop(objects: ChildObjects | None, reason: str, api: Api) -> None:

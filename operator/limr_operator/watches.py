@@ -17,14 +17,19 @@ from limr_operator.snapshot import Object, Snapshot, trimmed
 
 Key = tuple[str, str]  # namespace, name of the experiment
 
-CHILDREN = ("RayJob", "Job", "ConfigMap", "Pod")
+CHILDREN = ("RayJob", "Job", "RayCluster", "ConfigMap", "Pod")
 LEASE = "Lease"
 
 
 def watch_only_ours(settings: kopf.OperatorSettings) -> None:
     """The API server sends only what an operator of ours has made, not every Pod of the cluster."""
     for kind in (*CHILDREN, LEASE):
-        settings.watching.label_selectors[_resource(kind)] = names.OURS
+        settings.watching.label_selectors[_resource(kind)] = selector(kind)
+
+
+def selector(kind: str) -> str:
+    """Of RayClusters only those that stages share: the others are KubeRay's, with the labels of their RayJobs."""
+    return names.SHARED if kind == "RayCluster" else names.OURS
 
 
 def _resource(kind: str) -> tuple[str, str, str]:

@@ -8,30 +8,15 @@ import secrets
 import pytest
 from cluster.control_plane import ControlPlane
 from fake_kuberay import STEPS, succeed
-from operator_lab import Lab
+from operator_cuts import run_cut
+from operator_lab import STAGES, Lab, condition
 
-from limr.plan import Phase, StageState, Status
+from limr.plan import Phase, StageState
 from limr.stage import Outcome, StageInput, StageResult
 from limr_operator import names
-from limr_operator.api import Api, NotFound
+from limr_operator.api import NotFound
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
-
-STAGES = ("probe", "select-lim", "train-lim-s1", "report")
-
-
-def condition(status: Status, kind: str) -> tuple[str, str, str]:
-    found = next(condition for condition in status.conditions if condition.type == kind)
-    return found.status, found.reason, found.message
-
-
-def outcome(status: Status) -> dict[str, object]:
-    """What a run comes to, without its times."""
-    stages = {
-        name: (stage.state, stage.attempt, stage.charged_attempts, sorted(stage.outputs), stage.ledger)
-        for name, stage in status.stages.items()
-    }
-    return {"phase": status.phase, "stages": stages, "results": status.results, "spent": status.device_hours}
 
 
 def expected_objects(attempts: dict[str, int]) -> set[str]:
@@ -134,49 +119,11 @@ def test_what_the_cluster_lacks_is_said_before_anything_is_made(lab: Lab) -> Non
     assert lab.objects() == set()
 
 
-class Cut(Exception):
-    """The operator ends here."""
-
-
-class CutApi(Api):
-    """Ends the operator at its n-th call: before it is sent, or after the server has done it."""
-
-    def __init__(self, lab: Lab, at: int, after: bool) -> None:
-        super().__init__(lab.client, fence=lambda: None)
-        self.calls = 0
-        self._at, self._after = at, after
-
-    def _request(self, *arguments: object) -> dict[str, object]:
-        self.calls += 1
-        if self.calls == self._at and not self._after:
-            raise Cut
-        answer: dict[str, object] = super()._request(*arguments)  # type: ignore[arg-type]
-        if self.calls == self._at:
-            raise Cut
-        return answer
-
-
-def run_cut(lab: Lab, at: int, after: bool) -> tuple[dict[str, object], int]:
-    """What comes of a run whose operator is ended at call `at` and started anew, and how many calls were made."""
-    api = CutApi(lab, at, after)
-    lab.apply()
-    for _ in range(200):
-        try:
-            lab.look(api)
-        except Cut:
-            continue
-        status = lab.status()
-        if status.phase in (Phase.COMPLETE, Phase.FAILED):
-            return outcome(status), api.calls
-        lab.wait()
-    raise AssertionError(f"stuck after a cut at call {at}: {status.to_json()}")
-
-
 def test_cut_off_at_every_call(plane: ControlPlane) -> None:
     expected, calls = run_cut(Lab(plane, "whole"), at=0, after=False)
     assert expected["phase"] is Phase.COMPLETE
-    assert calls > 40
-    for at in range(1, calls + 1):
+    assert len(calls) > 40
+    for at in range(1, len(calls) + 1):
         for after in (False, True):
             lab = Lab(plane, f"cut-{at}-{'after' if after else 'before'}")
             assert run_cut(lab, at, after)[0] == expected, (at, after)

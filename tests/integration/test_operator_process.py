@@ -93,6 +93,17 @@ def test_a_whole_experiment(plane: ControlPlane, lab: Lab, tmp_path: Path) -> No
     assert holder(lab) == ""  # released, so that another replica need not wait
 
 
+def test_stages_that_share_a_cluster(plane: ControlPlane, lab: Lab, tmp_path: Path) -> None:
+    with Process(plane, tmp_path / "log", "one", lab.namespace):
+        lab.apply(schedule={"reuseCluster": True})
+        status = run(lab, complete)
+        assert status.phase is Phase.COMPLETE
+        assert {stage.attempt for stage in status.stages.values()} == {1}
+        training = lab.api.get("RayJob", lab.namespace, "demo--train-lim-s1-1")
+        assert training["spec"]["clusterSelector"] == {names.RAY_CLUSTER: "demo--probe-1"}
+        wait_for(lambda: not lab.api.list("RayCluster", lab.namespace))
+
+
 def test_a_finished_experiment_is_deleted_after_its_time_with_all_that_it_owns(
     plane: ControlPlane, lab: Lab, tmp_path: Path
 ) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from limr.config_map import INPUT
+from limr.plan import MAX_ATTEMPTS, Child, child_name
 from limr.spec import Experiment
 from limr.stage import Output, StageInput, StageKind, StageRef
 from limr_operator import names
-from limr_operator.objects import Attempt, Defaults, Manifest, manifests
-from limr_operator.objects.jobs import RAY_VERSION
+from limr_operator.objects import Attempt, Defaults, Manifest, manifests, spec_digest
+from limr_operator.objects.cluster import RAY_VERSION
 from limr_operator.objects.overlay import merged
 from limr_operator.objects.pod import object_store_bytes
 
@@ -46,6 +47,11 @@ def attempt(kind: StageKind = StageKind.PROBE, number: int = 1, **spec: Any) -> 
     )
 
 
+def shared(kind: StageKind = StageKind.PROBE, within: str = "", **spec: Any) -> Attempt:
+    schedule = {"reuseCluster": True, **spec.pop("schedule", {})}
+    return Attempt(attempt(kind, schedule=schedule, **spec).stage_input, within)
+
+
 def made(attempt: Attempt) -> dict[str, Manifest]:
     return {manifest["kind"]: manifest for manifest in manifests(attempt, DEFAULTS)}
 
@@ -55,7 +61,7 @@ def templates(attempt: Attempt) -> dict[str, Manifest]:
     found = made(attempt)
     if "Job" in found:
         return {"driver": found["Job"]["spec"]["template"]}
-    cluster = found["RayJob"]["spec"]["rayClusterSpec"]
+    cluster = found["RayCluster"]["spec"] if "RayCluster" in found else found["RayJob"]["spec"]["rayClusterSpec"]
     groups = {group["groupName"]: group["template"] for group in cluster["workerGroupSpecs"]}
     return {"driver": cluster["headGroupSpec"]["template"], **groups}
 
@@ -87,9 +93,9 @@ def test_a_service_account_with_a_cloud_role_is_used_and_not_made() -> None:
     assert objects["RoleBinding"]["subjects"][0]["name"] == "rl-s3"
 
 
-@pytest.mark.parametrize("kind", [StageKind.PROBE, StageKind.SELECTION])
-def test_every_pod_fits_the_restricted_standard(kind: StageKind) -> None:
-    for role, template in templates(attempt(kind)).items():
+@pytest.mark.parametrize("one", [attempt(), attempt(StageKind.SELECTION), shared()])
+def test_every_pod_fits_the_restricted_standard(one: Attempt) -> None:
+    for role, template in templates(one).items():
         pod = template["spec"]
         assert pod["securityContext"]["runAsNonRoot"] is True
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
@@ -181,3 +187,71 @@ def test_the_images_have_what_was_tested() -> None:
 def pins(name: str) -> set[str]:
     text = (ROOT / f"requirements/{name}.txt").read_text()
     return set(re.findall(r"^[\w.\[\],-]+==[^\s;]+", text, re.MULTILINE))
+
+
+def test_an_attempt_in_a_shared_cluster_makes_the_cluster_and_submits_to_it() -> None:
+    objects = made(shared(schedule={"queue": "research", "priorityClass": "high"}))
+    assert list(objects)[-2:] == ["RayCluster", "RayJob"]
+    assert objects["RayJob"]["spec"] == {
+        "submissionMode": "HTTPMode",
+        "entrypoint": "python -m limr.stage_main --config-map rl/demo--probe-1",
+        "backoffLimit": 0,
+        "clusterSelector": {"ray.io/cluster": "demo--probe-1"},
+    }
+    assert "kueue.x-k8s.io/queue-name" not in objects["RayJob"]["metadata"]["labels"]
+    assert objects["RayJob"]["metadata"]["labels"][names.ATTEMPT] == "1"
+    cluster = objects["RayCluster"]
+    assert cluster["metadata"]["name"] == "demo--probe-1"
+    assert cluster["metadata"]["labels"] == {
+        names.MANAGED_BY: names.MANAGER,
+        names.EXPERIMENT: "demo",
+        "kueue.x-k8s.io/queue-name": "research",
+    }
+    assert [group["groupName"] for group in cluster["spec"]["workerGroupSpecs"]] == ["learner", "rollout"]
+    for role, template in templates(shared(schedule={"priorityClass": "high"})).items():
+        assert template["spec"]["priorityClassName"] == "high"
+        assert template["spec"]["serviceAccountName"] == "demo--cluster"
+        labels = template["metadata"]["labels"]
+        assert labels == {names.MANAGED_BY: names.MANAGER, names.EXPERIMENT: "demo", names.ROLE: role}
+
+
+def test_a_cluster_that_is_there_is_left_as_it_is() -> None:
+    """Kueue has written into it."""
+    objects = made(shared(StageKind.EVALUATION, within="demo--probe-1"))
+    assert "RayCluster" not in objects
+    assert objects["RayJob"]["spec"]["clusterSelector"] == {"ray.io/cluster": "demo--probe-1"}
+
+
+def test_a_shared_account_may_patch_the_config_map_of_the_attempt_that_began_last() -> None:
+    objects = made(shared(StageKind.TRAINING, within="demo--probe-1"))
+    assert objects["Role"]["metadata"]["name"] == "demo--cluster"
+    assert objects["Role"]["rules"][0]["resourceNames"] == ["demo--train-lim-s1-1"]
+    assert objects["NetworkPolicy"]["spec"]["podSelector"] == {
+        "matchLabels": {names.MANAGED_BY: names.MANAGER, names.EXPERIMENT: "demo"},
+        "matchExpressions": [{"key": names.STAGE, "operator": "DoesNotExist"}],
+    }
+
+
+def test_stages_without_engines_share_nothing() -> None:
+    alone, beside = made(attempt(StageKind.SELECTION)), made(shared(StageKind.SELECTION))
+    del alone["ConfigMap"], beside["ConfigMap"]  # the spec is in it
+    assert alone == beside
+
+
+def test_the_digest_tells_whether_a_cluster_is_still_what_the_spec_asks_for() -> None:
+    def digest(image: str = "trainer:1", **spec: Any) -> str:
+        return spec_digest(shared(**spec).experiment, Defaults(image))
+
+    same = digest()
+    assert made(shared())["RayCluster"]["metadata"]["annotations"] == {names.SPEC_DIGEST: same}
+    assert digest(limits={"attempts": 9}, checkpoint={"everySteps": 5}) == same
+    assert digest("trainer:2") != same
+    assert digest(schedule={"queue": "other"}) != same
+    assert digest(cluster={"rollout": {"replicas": 2}}) != same
+    assert digest(storage={"uri": "s3://b/x", "credentialsSecret": "others"}) != same
+
+
+def test_the_longest_names_fit() -> None:
+    """KubeRay takes 53 characters, and cuts what it derives from more than 50."""
+    longest = child_name("e" * 20, Child("train-" + "a" * 10 + "-s999", MAX_ATTEMPTS))
+    assert len(longest) <= 47

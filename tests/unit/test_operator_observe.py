@@ -12,7 +12,7 @@ from limr.plan import Child, Died, Finished, Running, StageState, StageStatus, S
 from limr.stage import Outcome, Progress, StageKind, StageResult
 from limr_operator import names
 from limr_operator.observe import leftovers, observation
-from limr_operator.snapshot import ChildObjects, Snapshot, trimmed
+from limr_operator.snapshot import ChildObjects, SharedCluster, Snapshot, trimmed
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SAID = Progress(updated_at=1.0, step=3, steps=9)
@@ -148,3 +148,111 @@ def test_objects_of_an_experiment_that_had_the_name_before_are_left_out() -> Non
     experiment = {"metadata": {"uid": "now"}}
     snapshot = Snapshot(experiment, [trimmed("ConfigMap", body) for body in bodies])
     assert snapshot.children()[Child("probe", 1)].config_map["data"] == {"of": "now"}  # type: ignore[index]
+
+
+def ray_cluster(state: str = "ready", name: str = "demo--probe-1", suspended: bool = False, **more: Any) -> Any:
+    metadata = {"name": name, "uid": f"uid of {name}", **more.pop("metadata", {})}
+    return {"kind": "RayCluster", "metadata": metadata, "status": {"state": state, **more}, "suspended": suspended}
+
+
+def sharing(cluster: Any | None, *pods: Any, config_map: Any = AT_WORK, **job: Any) -> ChildObjects:
+    """An attempt that began at NOW in a cluster that is older."""
+    made = ray_job(**{"creationTimestamp": NOW.isoformat(), **job}) | {"cluster": "demo--probe-1"}
+    shared = SharedCluster(cluster, pods) if cluster else None
+    return ChildObjects(made, config_map, list(pods), shared)
+
+
+def restarted_at(seconds: float) -> dict[str, Any]:
+    when = (NOW + timedelta(seconds=seconds)).isoformat()
+    container = {
+        "restartCount": 1,
+        "state": {"running": {"startedAt": when}},
+        "lastState": {"terminated": {"reason": "OOMKilled", "finishedAt": when}},
+    }
+    return pod(containerStatuses=[container])
+
+
+LOST = Died("ClusterLost", "RayCluster demo--probe-1 was removed by someone else", charged=False)
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        (sharing(ray_cluster(), pod()), Running(SAID)),
+        (
+            sharing(ray_cluster(), pod("another")),
+            Died("HeadLost", "the Pod with its driver is gone", charged=False),
+        ),
+        (sharing(None), LOST),
+        (sharing(ray_cluster(metadata={"deletionTimestamp": "2026-01-01T12:00:00Z"}), pod()), LOST),
+        (sharing(None, deletionTimestamp=NOW.isoformat()), Running(SAID)),
+        (sharing(None, deployment="Complete", job="SUCCEEDED"), Died("NoResult", "it ended without a result")),
+        (
+            sharing(ray_cluster(""), pod(), config_map=channel(), deployment="Initializing", job=""),
+            Waiting("RayClusterStarting", "RayCluster demo--probe-1 is being started"),
+        ),
+        (
+            sharing(ray_cluster(conditions=[{"type": "HeadPodReady", "status": "False"}]), config_map=channel()),
+            Waiting("RayClusterStarting", "RayCluster demo--probe-1 is being started"),
+        ),
+        (
+            sharing(ray_cluster(), pod(), config_map=channel(), deployment="Running", job=""),
+            Waiting("DriverStarting", "its driver is being started in RayCluster demo--probe-1"),
+        ),
+        (sharing(ray_cluster(), restarted_at(-60)), Running(SAID)),
+        (
+            sharing(ray_cluster(), restarted_at(-60), deployment="Failed", job="FAILED"),
+            Died("NoResult", "it ended without a result"),
+        ),
+    ],
+)
+def test_an_attempt_in_a_shared_cluster(objects: ChildObjects, expected: object) -> None:
+    assert observation(objects, NOW) == expected
+
+
+@pytest.mark.parametrize(
+    ("objects", "reason"),
+    [
+        (sharing(ray_cluster(), restarted_at(60)), "OutOfMemory"),
+        (sharing(ray_cluster(), restarted_at(60), deployment="Failed", job="FAILED"), "OutOfMemory"),
+        (sharing(ray_cluster("suspended", suspended=True), config_map=channel()), "QueuePending"),
+        (sharing(ray_cluster(""), NO_NODE, config_map=channel()), "Unschedulable"),
+        (sharing(ray_cluster("", **QUOTA["rayClusterStatus"]), config_map=channel()), "QuotaExceeded"),
+    ],
+)
+def test_what_is_wrong_in_a_shared_cluster(objects: ChildObjects, reason: str) -> None:
+    seen = observation(objects, NOW)
+    assert isinstance(seen, Waiting | Died)
+    assert seen.reason == reason
+
+
+def test_what_died_leaves_a_shared_cluster_at_once() -> None:
+    """KubeRay would submit it again to the next head."""
+    stage = StageStatus(kind=StageKind.PROBE, state=StageState.PENDING, attempt=1, finished_at=NOW)
+    status = Status(stages={"probe": stage})
+    assert leftovers({Child("probe", 1): sharing(ray_cluster())}, status, NOW) == [Child("probe", 1)]
+    said = sharing(ray_cluster(), config_map=channel(**{RESULT: RESULT_TEXT}))
+    assert leftovers({Child("probe", 1): said}, status, NOW) == []
+
+
+def test_pods_of_a_shared_cluster_are_those_that_it_owns() -> None:
+    ours = {names.EXPERIMENT: "demo"}
+    attempt_labels = {**ours, names.STAGE: "probe", names.ATTEMPT: "2"}
+    by = {owner: [{"uid": owner}] for owner in ("now", "ray-job", "cluster", "earlier")}
+    selector = {"clusterSelector": {names.RAY_CLUSTER: "demo--probe-1"}}
+    bodies = [
+        ("RayJob", {"name": "demo--probe-2", "labels": attempt_labels, "ownerReferences": by["now"]}, selector),
+        ("RayCluster", {"name": "demo--probe-1", "uid": "cluster", "labels": ours, "ownerReferences": by["now"]}, {}),
+        # KubeRay makes one for each RayJob with a cluster of its own, and copies the RayJob's labels.
+        ("RayCluster", {"name": "x", "uid": "x", "labels": attempt_labels, "ownerReferences": by["ray-job"]}, {}),
+        ("Pod", {"name": "head", "labels": ours, "ownerReferences": by["cluster"]}, {}),
+        ("Pod", {"name": "old", "labels": ours, "ownerReferences": by["earlier"]}, {}),
+    ]
+    things = [trimmed(kind, {"metadata": metadata, "spec": spec}) for kind, metadata, spec in bodies]
+    snapshot = Snapshot({"metadata": {"uid": "now"}}, things)
+    (cluster,) = snapshot.shared_clusters()
+    assert [pod["metadata"]["name"] for pod in cluster.pods] == ["head"]
+    assert [pod["metadata"]["name"] for pod in snapshot.shared_pods()] == ["head", "old"]
+    attempt = snapshot.children()[Child("probe", 2)]
+    assert attempt.shared == cluster
+    assert attempt.pods == list(cluster.pods)

@@ -398,6 +398,57 @@ def test_a_child_of_a_stage_that_is_no_more_is_removed() -> None:
     assert last.deletions == {Child("train-gone-s1", 1)}
 
 
+def shared(**spec: Any) -> World:
+    """With the probe at work in a cluster that stages share."""
+    world = World(experiment(schedule={"reuseCluster": True}, evaluation={}, **spec), slots=1).go()
+    assert world.last.keeps_cluster
+    return world
+
+
+def test_a_shared_cluster_is_kept_until_the_last_stage_with_engines_has_ended() -> None:
+    world = shared()
+    for stage, kept in (("probe", True), ("select-lim", True), ("train-lim-s1", False), ("report", False)):
+        world.seen[Child(stage, 1)] = succeeded()
+        assert world.go().last.keeps_cluster is kept, stage
+    assert world.status.phase is Phase.COMPLETE
+
+
+def test_a_shared_cluster_is_kept_over_a_pause_before_a_retry() -> None:
+    world = shared()
+    world.seen[Child("probe", 1)] = failed()
+    assert world.go().status.stages["probe"].retry_at == at(10)
+    assert world.last.keeps_cluster
+    world.slots = 0  # what the spec names is missing
+    assert not world.go(10).last.keeps_cluster
+
+
+def test_a_silent_attempt_leaves_no_shared_cluster_behind() -> None:
+    world = shared(limits={"heartbeatSeconds": 60})
+    assert world.go(60).last.keeps_cluster
+    world.go(121)
+    assert world.status.stages["probe"].state is StageState.TERMINATING
+    assert not world.last.keeps_cluster
+
+
+def test_a_spent_budget_leaves_no_shared_cluster_behind() -> None:
+    world = shared(limits={"deviceHours": 1})
+    world.seen[Child("probe", 1)] = Running(Progress(updated_at=1.0, ledger=Ledger(device_seconds=3600)))
+    assert world.go(1).last.keeps_cluster  # it is still to write its checkpoint
+    cost = Ledger(device_seconds=3600)
+    stopped = StageResult(outcome=Outcome.SUSPENDED, reason="BudgetSpent", message="at step 3", ledger=cost)
+    world.seen[Child("probe", 1)] = Finished(stopped)
+    assert not world.go(2).last.keeps_cluster
+
+
+def test_a_stage_that_waits_for_its_cluster_says_so_and_is_looked_at_again() -> None:
+    exp = experiment(schedule={"reuseCluster": True})
+    made = plan(exp, Status(), {}, T0, root=ROOT, slots=1, engines_wait="Pod p is removed")
+    assert (made.children, made.wake_at) == ((), at(15))
+    progressing = made.status.condition("Progressing")
+    assert progressing is not None
+    assert (progressing.reason, progressing.message) == ("WaitingForCluster", "probe waits until Pod p is removed")
+
+
 @pytest.mark.parametrize(
     ("spec", "paths"),
     [
@@ -405,6 +456,7 @@ def test_a_child_of_a_stage_that_is_no_more_is_removed() -> None:
         ({"ppo": {"clipLow": 0.1}, "seed": 3}, ["spec.ppo.clipLow", "spec.seed"]),
         ({"storage": {"uri": "s3://b/p", "endpoint": "http://127.0.0.1:9"}}, ["spec.storage.uri"]),
         ({"arms": [{"name": "lim", "seeds": [2]}]}, ["spec.arms"]),
+        ({"schedule": {"reuseCluster": True, "parallelStages": 1}}, ["spec.schedule.reuseCluster"]),
     ],
 )
 def test_what_may_change_once_it_has_started(spec: dict[str, Any], paths: list[str]) -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limr.plan import ACTIVE, Child, Died, Finished, Phase, Plan, Running, StageState, Status, Waiting, graph, plan
+from limr.plan.graph import ENGINE_KINDS
 from limr.spec import Experiment
 from limr.stage import Ledger, Outcome, Progress, StageResult
 
@@ -20,14 +21,14 @@ ARMS = [
 ]
 
 
-def experiment(attempts: int, suspend: bool) -> Experiment:
+def experiment(attempts: int, suspend: bool, reuse: bool) -> Experiment:
     spec = {
         "model": {"uri": "m"},
         "dataset": {"uri": "d"},
         "arms": ARMS,
         "evaluation": {"benchmarks": [{"name": "b", "uri": "b.json"}]},
         "limits": {"attempts": attempts, "heartbeatSeconds": 60, "activeDeadlineSeconds": 600},
-        "schedule": {"suspend": suspend},
+        "schedule": {"suspend": suspend, "reuseCluster": reuse},
     }
     return Experiment.model_validate({"metadata": {"name": "demo"}, "spec": spec})
 
@@ -49,8 +50,8 @@ class Act(Enum):
 class World:
     """A caller that obeys the planner, and the children it made. Checks the promises at every step."""
 
-    def __init__(self, attempts: int, slots: int | None) -> None:
-        self.attempts, self.slots = attempts, slots
+    def __init__(self, attempts: int, slots: int | None, reuse: bool = False) -> None:
+        self.attempts, self.slots, self.reuse = attempts, slots, reuse
         self.suspend = False
         self.status = Status()
         self.now = T0
@@ -61,7 +62,7 @@ class World:
         self.succeeded: set[str] = set()
 
     def step(self, obey: bool = True) -> Plan:
-        exp = experiment(self.attempts, self.suspend)
+        exp = experiment(self.attempts, self.suspend, self.reuse)
         self.observed |= self.children.keys()
         made = plan(exp, self.status, self.children, self.now, root="r", slots=self.slots)
         assert plan(exp, made.status, self.children, self.now, root="r", slots=self.slots) == made
@@ -101,6 +102,19 @@ class World:
         assert made.wake_at is None or made.wake_at > self.now
         if self.status.phase in (Phase.COMPLETE, Phase.FAILED, Phase.SUSPENDED):
             assert not any(stage.state in ACTIVE for stage in stages.values())
+        self.check_cluster(made)
+
+    def check_cluster(self, made: Plan) -> None:
+        """Never without need, never missing where a stage works, and left at once with what was ended by force."""
+        engines = {stage.state for stage in self.status.stages.values() if stage.kind in ENGINE_KINDS}
+        if not self.reuse or StageState.TERMINATING in engines:
+            assert not made.keeps_cluster
+        elif engines & ACTIVE:
+            assert made.keeps_cluster
+        elif self.suspend or self.status.phase in (Phase.COMPLETE, Phase.FAILED):
+            assert not made.keeps_cluster
+        else:
+            assert made.keeps_cluster == (StageState.PENDING in engines)
 
     def live(self) -> list[Child]:
         return [child for child, seen in self.children.items() if isinstance(seen, Waiting | Running)]
@@ -138,11 +152,11 @@ acts = st.lists(st.tuples(st.sampled_from(Act), st.integers(0, 20)), max_size=60
 
 
 @settings(max_examples=150, deadline=None)
-@given(acts=acts, attempts=st.integers(1, 3), slots=st.sampled_from([None, 1, 2]))
+@given(acts=acts, attempts=st.integers(1, 3), slots=st.sampled_from([None, 1, 2]), reuse=st.booleans())
 def test_any_history_keeps_the_promises_and_then_converges(
-    acts: list[tuple[Act, int]], attempts: int, slots: int | None
+    acts: list[tuple[Act, int]], attempts: int, slots: int | None, reuse: bool
 ) -> None:
-    world = World(attempts, slots)
+    world = World(attempts, slots, reuse)
     world.step()
     for act, pick in acts:
         world.act(act, pick)

@@ -66,6 +66,7 @@ def test_clips_can_be_left_out(clip: Any, bounds: Any) -> None:
         ({"selection": {"scoresFrom": "s.json"}}, "training.steps"),
         ({"selection": {"scoresFrom": "s.json"}, "arms": [{"name": "f", "reuseProbe": True}]}, "arms[0].reuseProbe"),
         ({"evaluation": {"everySteps": 5}}, "add benchmarks"),
+        ({"schedule": {"reuseCluster": True, "parallelStages": 3}}, "set parallelStages to 1 or remove it"),
         ({"evaluation": {"benchmarks": [{"name": "b", "uri": "b", "samples": 4}]}}, "greedy"),
     ],
 )

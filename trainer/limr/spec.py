@@ -517,6 +517,34 @@ class Schedule(Part):
     parallel_stages: int | None = Field(
         None, ge=1, le=100, description="How many stages may run at once; default: all that can. On a laptop one."
     )
+    reuse_cluster: bool = Field(
+        False,
+        description="true: the stages run one after another in one RayCluster, which is started once and held in "
+        "between; see docs/gpu-pools.md. On a laptop they always share one Ray.",
+    )
+
+    cel = (
+        Cel(
+            "!self.reuseCluster || !has(self.parallelStages) || self.parallelStages == 1",
+            "reuseCluster runs one stage at a time, not parallelStages = ${self.parallelStages}; "
+            "set parallelStages to 1 or remove it",
+            at="parallelStages",
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.reuse_cluster and self.parallel_stages not in (None, 1):
+            raise ValueError(
+                f"reuseCluster runs one stage at a time, not parallelStages = {self.parallel_stages}; "
+                "set parallelStages to 1 or remove it"
+            )
+        return self
+
+    @property
+    def slots(self) -> int | None:
+        """How many stages may run at once; None: all that can."""
+        return 1 if self.reuse_cluster else self.parallel_stages
 
 
 class Limits(Part):

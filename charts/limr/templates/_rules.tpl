@@ -7,7 +7,7 @@
   resources: [limrexperiments/status, limrexperiments/finalizers]
   verbs: [update]
 - apiGroups: [ray.io]
-  resources: [rayjobs]
+  resources: [rayjobs, rayclusters]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from limr_operator.objects import access, jobs
+from limr_operator.objects.cluster import ray_cluster, spec_digest
 from limr_operator.objects.common import Attempt, Manifest
 from limr_operator.objects.pod import Defaults
 
-__all__ = ["Attempt", "Defaults", "Manifest", "manifests"]
+__all__ = ["Attempt", "Defaults", "Manifest", "manifests", "spec_digest"]
 
 
 def manifests(attempt: Attempt, defaults: Defaults) -> list[Manifest]:
     """Everything that an attempt needs, in the order in which it is made; what runs it comes last."""
-    own_account = attempt.stage_input.experiment.spec.storage.service_account_name is None
+    place = attempt.workplace
+    own_account = attempt.experiment.spec.storage.service_account_name is None
     return [
-        *([access.service_account(attempt)] if own_account else []),
-        access.role(attempt),
-        access.role_binding(attempt),
-        access.network_policy(attempt),
+        *([access.service_account(place)] if own_account else []),
+        access.role(place, attempt.name),
+        access.role_binding(place),
+        access.network_policy(place),
         access.config_map(attempt),
+        *([ray_cluster(place, attempt.name, defaults)] if attempt.shares and not attempt.shared_cluster else []),
         jobs.runner(attempt, defaults),
     ]

@@ -1,4 +1,7 @@
-"""What a stage may do: patch the ConfigMap of its attempt, and speak with its own Pods, its store and the API."""
+"""What a stage may do: patch the ConfigMap of its attempt, and speak with its own Pods, its store and the API.
+
+Stages that share a RayCluster share the account too; its Role is then of the attempt that began last.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from limr.config_map import INPUT, STOP
-from limr_operator.objects.common import Attempt, Manifest
+from limr_operator.objects.common import Attempt, Manifest, Workplace
 
 RBAC = "rbac.authorization.k8s.io"
 # DNS, HTTPS, the Kubernetes API behind its Service, and plain HTTP for model hubs behind a proxy.
@@ -22,7 +25,7 @@ def config_map(attempt: Attempt) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
-        "metadata": attempt.metadata(attempt.name, attempt.labels),
+        "metadata": attempt.workplace.metadata(attempt.name, attempt.labels),
         "data": {INPUT: attempt.stage_input.to_json()},
     }
 
@@ -35,45 +38,45 @@ def stop_request(attempt_map: Mapping[str, Any], reason: str) -> Manifest:
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": kept, "data": data}
 
 
-def service_account(attempt: Attempt) -> Manifest:
+def service_account(place: Workplace) -> Manifest:
     return {
         "apiVersion": "v1",
         "kind": "ServiceAccount",
-        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
+        "metadata": place.metadata(place.name, place.labels),
         "automountServiceAccountToken": False,  # the one Pod that needs it says so
     }
 
 
-def role(attempt: Attempt) -> Manifest:
+def role(place: Workplace, attempt: str) -> Manifest:
     """Of this attempt only: whatever is left of an earlier one can say nothing any more."""
-    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [attempt.name], "verbs": ["patch"]}
+    rule = {"apiGroups": [""], "resources": ["configmaps"], "resourceNames": [attempt], "verbs": ["patch"]}
     return {
         "apiVersion": f"{RBAC}/v1",
         "kind": "Role",
-        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
+        "metadata": place.metadata(place.name, place.labels),
         "rules": [rule],
     }
 
 
-def role_binding(attempt: Attempt) -> Manifest:
-    subject = {"kind": "ServiceAccount", "name": attempt.service_account, "namespace": attempt.namespace}
+def role_binding(place: Workplace) -> Manifest:
+    subject = {"kind": "ServiceAccount", "name": place.service_account, "namespace": place.namespace}
     return {
         "apiVersion": f"{RBAC}/v1",
         "kind": "RoleBinding",
-        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
-        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": attempt.stage_object},
+        "metadata": place.metadata(place.name, place.labels),
+        "roleRef": {"apiGroup": RBAC, "kind": "Role", "name": place.name},
         "subjects": [subject],
     }
 
 
-def network_policy(attempt: Attempt) -> Manifest:
-    own = {"podSelector": {"matchLabels": attempt.stage_labels}}
+def network_policy(place: Workplace) -> Manifest:
+    own = {"podSelector": place.pod_selector}
     anywhere: dict[str, Any] = {"namespaceSelector": {}}
     kuberay = {**anywhere, "podSelector": {"matchExpressions": [KUBERAY]}}
     return {
         "apiVersion": "networking.k8s.io/v1",
         "kind": "NetworkPolicy",
-        "metadata": attempt.metadata(attempt.stage_object, attempt.stage_labels),
+        "metadata": place.metadata(place.name, place.labels),
         "spec": {
             "podSelector": own["podSelector"],
             "policyTypes": ["Ingress", "Egress"],
@@ -82,13 +85,13 @@ def network_policy(attempt: Attempt) -> Manifest:
                 {"from": [kuberay], "ports": [_port(DASHBOARD_PORT)]},
                 {"from": [anywhere], "ports": [_port(METRICS_PORT)]},
             ],
-            "egress": [{"to": [own]}, {"ports": [_port(*port) for port in _outgoing(attempt)]}],
+            "egress": [{"to": [own]}, {"ports": [_port(*port) for port in _outgoing(place)]}],
         },
     }
 
 
-def _outgoing(attempt: Attempt) -> list[tuple[int, str]]:
-    endpoint = attempt.stage_input.experiment.spec.storage.endpoint
+def _outgoing(place: Workplace) -> list[tuple[int, str]]:
+    endpoint = place.experiment.spec.storage.endpoint
     port = urlsplit(endpoint).port if endpoint else None
     return sorted({*PORTS, *([(port, "TCP")] if port else [])})
 

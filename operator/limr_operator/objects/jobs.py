@@ -3,30 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
-from limr.plan.graph import ENGINE_KINDS
-from limr.spec import Role
 from limr.stage import StageKind
 from limr_operator import names
 from limr_operator.objects import pod
+from limr_operator.objects.cluster import queue_label, ray_cluster_spec, roles
 from limr_operator.objects.common import Attempt, Manifest
-
-RAY_VERSION = "2.60.0"  # of the trainer image; a test compares it with the requirements
-QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
-
-
-def kind_of(attempt: Attempt) -> str:
-    return "RayJob" if attempt.stage_input.stage.kind in ENGINE_KINDS else "Job"
 
 
 def runner(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
-    return ray_job(attempt, defaults) if kind_of(attempt) == "RayJob" else job(attempt, defaults)
+    return ray_job(attempt, defaults) if attempt.runs_on_ray else job(attempt, defaults)
 
 
 def job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
-    driver = attempt.stage_input.experiment.spec.cluster.driver
-    template = pod.template(attempt, "driver", driver, defaults, _command(attempt))
+    driver = attempt.experiment.spec.cluster.driver
+    template = pod.template(attempt.workplace, "driver", driver, defaults, _command(attempt))
     template["spec"]["restartPolicy"] = "Never"
     return {
         "apiVersion": "batch/v1",
@@ -38,11 +29,6 @@ def job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
 
 
 def ray_job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
-    cluster = attempt.stage_input.experiment.spec.cluster
-    head = pod.template(attempt, "driver", cluster.driver, defaults, None)
-    roles = {"learner": cluster.learner, "rollout": cluster.rollout}
-    if attempt.stage_input.stage.kind is StageKind.EVALUATION:
-        del roles["learner"]
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -52,54 +38,35 @@ def ray_job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
             "submissionMode": "HTTPMode",
             "entrypoint": " ".join(_command(attempt)),
             "backoffLimit": 0,  # attempts are the operator's
-            "shutdownAfterJobFinishes": True,
-            "ttlSecondsAfterFinished": 0,
-            "rayClusterSpec": {
-                "rayVersion": RAY_VERSION,
-                "authOptions": {"mode": "token"},
-                "headGroupSpec": {
-                    "rayStartParams": {
-                        "dashboard-host": "0.0.0.0",
-                        "num-cpus": "0",  # the driver works there, and no actor
-                        **_object_store(cluster.driver),
-                    },
-                    "template": head,
-                },
-                "workerGroupSpecs": [_group(attempt, name, role, defaults) for name, role in roles.items()],
-            },
+            **(_in_shared_cluster(attempt) if attempt.shares else _in_own_cluster(attempt, defaults)),
         },
     }
 
 
-def _group(attempt: Attempt, name: str, role: Role, defaults: pod.Defaults) -> Manifest:
+def _in_shared_cluster(attempt: Attempt) -> Manifest:
+    return {"clusterSelector": {names.RAY_CLUSTER: attempt.shared_cluster or attempt.name}}
+
+
+def _in_own_cluster(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
+    workers = roles(attempt.experiment)
+    if attempt.stage_input.stage.kind is StageKind.EVALUATION:
+        del workers["learner"]
     return {
-        "groupName": name,
-        "replicas": role.replicas,
-        "minReplicas": role.replicas,
-        "maxReplicas": role.replicas,
-        "rayStartParams": {
-            "num-cpus": str(max(1, round(role.cpus))),
-            # An actor asks for its role's resource, so that it comes to a Pod of its role: limr.devices.
-            "resources": json.dumps(json.dumps({f"limr_{name}": 1})),
-            **_object_store(role),
-        },
-        "template": pod.template(attempt, name, role, defaults, None),
+        "shutdownAfterJobFinishes": True,
+        "ttlSecondsAfterFinished": 0,
+        "rayClusterSpec": ray_cluster_spec(attempt.workplace, workers, defaults),
     }
-
-
-def _object_store(place: Any) -> dict[str, str]:
-    size = pod.object_store_bytes(place)
-    return {"object-store-memory": str(size)} if size else {}
 
 
 def _command(attempt: Attempt) -> list[str]:
-    return ["python", "-m", "limr.stage_main", "--config-map", f"{attempt.namespace}/{attempt.name}"]
+    where = f"{attempt.workplace.namespace}/{attempt.name}"
+    return ["python", "-m", "limr.stage_main", "--config-map", where]
 
 
 def _metadata(attempt: Attempt) -> Manifest:
-    queue = attempt.stage_input.experiment.spec.schedule.queue
-    labels = {**attempt.labels, **({QUEUE_LABEL: queue} if queue else {})}
-    metadata = attempt.metadata(attempt.name, labels)
+    """In a queue stands what holds machines: here, or the RayCluster that stages share."""
+    labels = {**attempt.labels, **({} if attempt.shares else queue_label(attempt.experiment))}
+    metadata = attempt.workplace.metadata(attempt.name, labels)
     provenance = _provenance(attempt)
     if provenance:
         metadata["annotations"] = {names.PROVENANCE: json.dumps(provenance)}
@@ -111,13 +78,13 @@ def _provenance(attempt: Attempt) -> Manifest:
     stage = attempt.stage_input.stage
     if stage.kind is not StageKind.TRAINING:
         return {}
-    spec = attempt.stage_input.experiment.spec
-    arm = next(arm for arm in spec.arms if arm.name == stage.arm)
-    strategy = spec.strategy_of(arm)
+    experiment = attempt.experiment
+    arm = next(arm for arm in experiment.spec.arms if arm.name == stage.arm)
+    strategy = experiment.spec.strategy_of(arm)
     selection = f"select-{stage.arm}"
     return {
-        "experiment": attempt.experiment,
-        "parent": f"{attempt.experiment}--{selection}",
+        "experiment": experiment.metadata.name,
+        "parent": f"{experiment.metadata.name}--{selection}",
         "strategy": strategy.strategy,
         "threshold": strategy.threshold,
         "seed": stage.seed,

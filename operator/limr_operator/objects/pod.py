@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from limr.spec import Place, Role
+from limr.spec import Place, Role, Spec
 from limr_operator import names
-from limr_operator.objects.common import Attempt, Manifest
+from limr_operator.objects.common import Manifest, Workplace
 from limr_operator.objects.overlay import merged
 
 CONTAINER = "limr"
@@ -35,14 +35,14 @@ class Defaults:
     image_pull_policy: str = "IfNotPresent"
 
 
-def template(attempt: Attempt, role: str, place: Place, defaults: Defaults, command: list[str] | None) -> Manifest:
+def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, command: list[str] | None) -> Manifest:
     """`command` None leaves starting to KubeRay. Only the Pod with the driver can speak to the API."""
-    spec = attempt.stage_input.experiment.spec
+    spec = workplace.experiment.spec
     container: Manifest = {
         "name": CONTAINER,
         "image": spec.cluster.image or defaults.image,
         "imagePullPolicy": defaults.image_pull_policy,
-        "env": _environment(attempt),
+        "env": _environment(spec),
         "resources": _resources(place),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -55,7 +55,7 @@ def template(attempt: Attempt, role: str, place: Place, defaults: Defaults, comm
     if spec.storage.credentials_secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.credentials_secret}}]
     pod: Manifest = {
-        "serviceAccountName": attempt.service_account,
+        "serviceAccountName": workplace.service_account,
         "automountServiceAccountToken": role == "driver",
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": GRACE_SECONDS,
@@ -77,7 +77,7 @@ def template(attempt: Attempt, role: str, place: Place, defaults: Defaults, comm
     if spec.storage.ca_config_map:
         pod["volumes"].append({"name": "ca", "configMap": {"name": spec.storage.ca_config_map}})
         container["volumeMounts"].append({"name": "ca", "mountPath": CA_FOLDER, "readOnly": True})
-    made = {"metadata": {"labels": {**attempt.labels, names.ROLE: role}}, "spec": pod}
+    made = {"metadata": {"labels": {**workplace.pod_labels, names.ROLE: role}}, "spec": pod}
     amended: Manifest = merged(made, place.pod_template)
     amended["metadata"]["labels"] |= made["metadata"]["labels"]  # by these the operator knows its Pods
     return amended
@@ -88,8 +88,7 @@ def object_store_bytes(place: Place) -> int | None:
     return None if place.memory_gib is None else round(place.memory_gib * OBJECT_STORE_SHARE * 2**30)
 
 
-def _environment(attempt: Attempt) -> list[dict[str, str]]:
-    spec = attempt.stage_input.experiment.spec
+def _environment(spec: Spec) -> list[dict[str, str]]:
     variables = {
         "HOME": "/tmp",  # the only place that may be written
         "PYTHONUNBUFFERED": "1",

@@ -14,7 +14,7 @@ _STARTED = (
     "oldSelf.status.stages.exists(name, oldSelf.status.stages[name].?attempt.orValue(0) > 0)"
 )
 _FIXED = (
-    "is fixed once the experiment has started, because its results depend on it; "
+    "is fixed once the experiment has started, because what it has done depends on it; "
     "set it back, or write it into an experiment of another name"
 )
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
+from limr.plan.cluster import keeps_cluster
 from limr.plan.columns import with_columns
 from limr.plan.graph import ENGINE_KINDS, Child, Stage, graph
 from limr.plan.observation import Finished, Observation, Running, Waiting
@@ -24,6 +25,9 @@ from limr.stage import ArmResult, Outcome, StageInput
 
 Observations = Mapping[Child, Observation]
 
+# How soon a stage that waits for a cluster is looked at again, should nothing tell that it need not wait any more.
+RECHECK = timedelta(seconds=15)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,6 +36,7 @@ class Plan:
     deletions: frozenset[Child]  # remove these
     status: Status
     wake_at: datetime | None  # plan again then, even if nothing happens
+    keeps_cluster: bool = False  # whether the cluster that stages share stays, if there is one
 
 
 def plan(
@@ -42,12 +47,15 @@ def plan(
     *,
     root: str,
     slots: int | None = None,
+    engines_wait: str = "",
 ) -> Plan:
     """What should be, given what is.
 
-    `root` is the URI of the experiment's folder in the store; at most `slots` stages run at once (None: all that may).
+    `root` is the URI of the experiment's folder in the store; at most `slots` stages run at once (None: all that may;
+    0: nothing begins, because the caller refuses it). Stages with engines begin when `engines_wait`, what they wait
+    for in words, is empty.
     """
-    turn = _Turn(experiment, status, observations, now)
+    turn = _Turn(experiment, status, observations, now, engines_wait)
     turn.settle()
     turn.stop()
     turn.block()
@@ -58,6 +66,7 @@ def plan(
         deletions=turn.deletions(),
         status=turn.status(),
         wake_at=turn.wake_at(),
+        keeps_cluster=turn.keeps_cluster(slots),
     )
 
 
@@ -74,7 +83,9 @@ def renewed(status: Status) -> Status:
 class _Turn:
     """One planning, step by step. `stages` moves from what the last status says to what the next one will."""
 
-    def __init__(self, experiment: Experiment, status: Status, observations: Observations, now: datetime) -> None:
+    def __init__(
+        self, experiment: Experiment, status: Status, observations: Observations, now: datetime, engines_wait: str
+    ) -> None:
         self._experiment = experiment
         self._limits = experiment.spec.limits
         self._suspend = experiment.spec.schedule.suspend
@@ -83,6 +94,7 @@ class _Turn:
         self._now = now
         self._order = graph(experiment)
         self._broke = False  # whether limits.deviceHours are spent
+        self._engines_wait = engines_wait
         self._stages = {
             node.name: status.stages.get(node.name) or StageStatus(kind=node.ref.kind) for node in self._order
         }
@@ -129,7 +141,7 @@ class _Turn:
         for node in self._order:
             if slots is not None and len(busy) >= slots:
                 return
-            if node.name not in busy and self._may_start(node):
+            if node.name not in busy and self._may_start(node) and not self._must_wait(node):
                 stage = self._stages[node.name]
                 self._stages[node.name] = start(stage, stage.attempt + 1)
                 busy.add(node.name)
@@ -143,6 +155,16 @@ class _Turn:
             and (stage.retry_at is None or stage.retry_at <= self._now)
             and all(self._state(name) is StageState.SUCCEEDED for name in node.needs)
         )
+
+    def _must_wait(self, node: Stage) -> bool:
+        return bool(self._engines_wait) and node.ref.kind in ENGINE_KINDS
+
+    def _waits(self) -> str:
+        """Which stage would be at work now, and what it waits for; "": none, or something is at work."""
+        if any(stage.state in ACTIVE for stage in self._stages.values()):
+            return ""
+        waiting = (node.name for node in self._order if self._must_wait(node) and self._may_start(node))
+        return next((f"{name} waits until {self._engines_wait}" for name in waiting), "")
 
     def children(self, root: str) -> Iterator[StageInput]:
         for node in self._order:
@@ -173,7 +195,8 @@ class _Turn:
             phase=phase,
             observed_generation=generation,
             conditions=conditions(
-                phase, self._stages, self._before.conditions, generation, self._limits, self._broke, self._now
+                *(phase, self._stages, self._before.conditions, generation, self._limits, self._broke, self._waits()),
+                self._now,
             ),
             stages=self._stages,
             device_hours=device_hours(self._stages),
@@ -189,8 +212,14 @@ class _Turn:
         return self._before.results
 
     def wake_at(self) -> datetime | None:
-        times = (at for stage in self._stages.values() for at in next_check(stage, self._limits))
+        times = [at for stage in self._stages.values() for at in next_check(stage, self._limits)]
+        if self._waits():
+            times.append(self._now + RECHECK)
         return min((at for at in times if at > self._now), default=None)
+
+    def keeps_cluster(self, slots: int | None) -> bool:
+        may_start = not (self._suspend or self._broke or slots == 0)
+        return self._experiment.spec.schedule.reuse_cluster and keeps_cluster(self._stages, may_start)
 
     def _state(self, name: str) -> StageState:
         return self._stages[name].state

@@ -9,7 +9,10 @@ from limr.spec import Experiment
 # May change between two runs; everything else decides what the results are and is fixed once the experiment started.
 MUTABLE = (
     "cluster",
-    "schedule",
+    "schedule.queue",
+    "schedule.priorityClass",
+    "schedule.suspend",
+    "schedule.parallelStages",
     "limits",
     "ttlSecondsAfterFinished",
     "checkpoint",

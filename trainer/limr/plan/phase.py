@@ -45,12 +45,16 @@ def conditions(
     generation: int,
     limits: Limits,
     broke: bool,
+    waits: str,
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """Accepted, Progressing, Suspended, Complete, Failed; the time of one moves only when its status does."""
+    """Accepted, Progressing, Suspended, Complete, Failed; the time of one moves only when its status does.
+
+    `waits`: which stage cannot begin yet, and why, in words.
+    """
     words = {
         "Accepted": _Word(True, "Valid", "the spec is valid"),
-        "Progressing": _progressing(phase, stages),
+        "Progressing": _progressing(phase, stages, waits),
         "Suspended": _suspended(phase),
         "Complete": _complete(phase, stages),
         "Failed": _failed(phase, stages, limits, broke),
@@ -70,7 +74,7 @@ def _startable(order: tuple[Stage, ...], stages: Mapping[str, StageStatus], brok
     return any(stage.state is StageState.PENDING and name not in stuck for name, stage in stages.items())
 
 
-def _progressing(phase: Phase, stages: Mapping[str, StageStatus]) -> _Word:
+def _progressing(phase: Phase, stages: Mapping[str, StageStatus], waits: str) -> _Word:
     active = [f"{name} (attempt {stage.attempt})" for name, stage in stages.items() if stage.state in ACTIVE]
     waiting = [
         f"{name} after {stage.reason}: {stage.message}"
@@ -79,6 +83,8 @@ def _progressing(phase: Phase, stages: Mapping[str, StageStatus]) -> _Word:
     ]
     if active:
         return _Word(True, "StagesRunning", f"running: {', '.join(active)}")
+    if waits:
+        return _Word(True, "WaitingForCluster", waits)
     if phase is Phase.RUNNING and waiting:
         return _Word(True, "WaitingToRetry", f"will be tried again: {'; '.join(waiting)}")
     if phase in (Phase.RUNNING, Phase.PENDING):
