@@ -21,7 +21,7 @@ from limr.stage import StageInput
 from limr.validate import InvalidSpec
 from limr_operator import acceptance, diagnose, names
 from limr_operator.announce import announce
-from limr_operator.api import Api, NotFound
+from limr_operator.api import Api, ApiError, NotFound
 from limr_operator.objects import Attempt, Defaults, manifests
 from limr_operator.objects.access import stop_request
 from limr_operator.observe import leftovers, observation, observations
@@ -63,8 +63,12 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
+    try:
+        _act(made, children, leftovers(children, made.status, now), api, settings.defaults)
+    except ApiError:
+        announce(experiment, before, status, api)  # the next look sees no change in what is stored by now
+        raise
     announce(experiment, before, status, api)
-    _act(made, children, leftovers(children, made.status, now), api, settings.defaults)
     return _pause(made, bool(findings), _expiry(experiment, status, api, now), now)
 
 
@@ -151,7 +155,7 @@ def _make(stage_input: StageInput, status: Status, objects: ChildObjects, api: A
     if objects.runner is None and state is not StageState.STARTING:
         return
     for manifest in manifests(Attempt(stage_input), defaults):
-        api.apply(manifest)
+        api.ensure(manifest)
 
 
 def _delete(objects: ChildObjects, api: Api) -> None:
