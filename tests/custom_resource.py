@@ -14,13 +14,11 @@ WHERE = {"group": "limr.dev", "version": "v1alpha1", "plural": "limrexperiments"
 
 
 class Refused(Exception):
-    """What the API server said, and which fields it blames."""
+    """What the API server said."""
 
     def __init__(self, answer: Mapping[str, Any]) -> None:
         super().__init__(answer["message"])
-        causes = answer.get("details", {}).get("causes", ())
-        self.sentences = [cause["message"] for cause in causes]
-        self.fields = {cause.get("field", "") for cause in causes}
+        self.sentences = [cause["message"] for cause in answer.get("details", {}).get("causes", ())]
 
 
 class Experiments:

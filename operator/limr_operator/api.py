@@ -83,6 +83,7 @@ class Api:
     def __init__(self, client: kubernetes.client.ApiClient, fence: Callable[[], None]) -> None:
         self._client = client
         self._fence = fence
+        self._served: set[str] = set()
 
     def get(self, kind: str, namespace: str | None, name: str) -> Object:
         return self._request("GET", KINDS[kind].path(namespace, name))
@@ -92,21 +93,35 @@ class Api:
         return items
 
     def serves(self, kind: str) -> bool:
-        """Whether there is such a kind at all."""
-        try:
-            found = self._request("GET", f"/apis/{KINDS[kind].group}/{KINDS[kind].version}")["resources"]
-        except NotFound:
-            return False
-        return any(resource["name"] == KINDS[kind].plural for resource in found)
+        """Whether there is such a kind at all. Asked once, and again when `ensure` has not found it."""
+        if kind not in self._served:
+            try:
+                found = self._request("GET", f"/apis/{KINDS[kind].group}/{KINDS[kind].version}")["resources"]
+            except NotFound:
+                return False
+            if any(resource["name"] == KINDS[kind].plural for resource in found):
+                self._served.add(kind)
+        return kind in self._served
 
     def apply(self, manifest: Object) -> Object:
         """Server-side apply: what `manifest` says holds afterwards, whoever else has said otherwise."""
         query = {"fieldManager": names.FIELD_MANAGER, "force": "true"}
         return self._write("PATCH", _with(_path(manifest), query), manifest, "application/apply-patch+yaml")
 
+    def ensure(self, manifest: Object) -> Object:
+        """As `apply`, for what is most likely not there: creating it costs the server less."""
+        try:
+            return self.create(manifest)
+        except Conflict:
+            return self.apply(manifest)
+        except NotFound:
+            self._served.discard(manifest["kind"])
+            raise
+
     def create(self, manifest: Object) -> Object:
         """Raises Conflict when it is there already."""
-        return self._write("POST", KINDS[manifest["kind"]].path(manifest["metadata"].get("namespace")), manifest)
+        path = KINDS[manifest["kind"]].path(manifest["metadata"].get("namespace"))
+        return self._write("POST", _with(path, {"fieldManager": names.FIELD_MANAGER}), manifest)
 
     def replace(self, manifest: Object) -> Object:
         """Raises Conflict when the object is not of the resourceVersion that `manifest` has."""

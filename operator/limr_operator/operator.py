@@ -20,7 +20,7 @@ from limr_operator.api import Api, Conflict
 from limr_operator.lease import Lease, NotLeading
 from limr_operator.liveness import Liveness
 from limr_operator.reconcile import Settings, reconcile
-from limr_operator.watches import Key, Watches, watch_only_ours
+from limr_operator.watches import Key, NoDifferences, Watches, watch_only_ours
 from limr_operator.work_queue import WorkQueue
 
 WORKERS = 4
@@ -83,9 +83,10 @@ class Operator:
     async def _watch(self, stop: asyncio.Event) -> None:
         settings = kopf.OperatorSettings()
         settings.posting.enabled = False  # events are ours: limr_operator.announce
+        settings.persistence.diffbase_storage = NoDifferences()
         settings.scanning.disabled = True  # no rights for all kinds of the cluster are needed then
         settings.queueing.idle_timeout = 1.0
-        watch_only_ours(settings)
+        watch_only_ours(settings, self._options.own_namespace, self._options.lease_name)
         kopf.on.login(registry=self._registry)(_login)
         namespaces = {*self._options.namespaces, self._options.own_namespace} if self._options.namespaces else set()
         await kopf.operator(

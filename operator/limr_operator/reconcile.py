@@ -20,7 +20,7 @@ from limr.spec import Experiment
 from limr.validate import InvalidSpec
 from limr_operator import acceptance, diagnose, names
 from limr_operator.announce import announce
-from limr_operator.api import Api, NotFound
+from limr_operator.api import Api, ApiError, NotFound
 from limr_operator.objects import Attempt, Defaults, manifests, spec_digest
 from limr_operator.objects.access import stop_request
 from limr_operator.observe import leftovers, observation, observations
@@ -67,8 +67,12 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
+    try:
+        waits = _act(made, children, leftovers(children, made.status, now), shared, api, settings.defaults, now)
+    except ApiError:
+        announce(experiment, before, status, api)  # the next look sees no change in what is stored by now
+        raise
     announce(experiment, before, status, api)
-    waits = _act(made, children, leftovers(children, made.status, now), shared, api, settings.defaults, now)
     return _pause(made, waits or bool(findings), _expiry(experiment, status, api, now), now)
 
 
@@ -211,7 +215,7 @@ def _make(attempt: Attempt, status: Status, objects: ChildObjects, api: Api, def
     if objects.runner is None and state is not StageState.STARTING:
         return
     for manifest in manifests(attempt, defaults):
-        api.apply(manifest)
+        api.ensure(manifest)
 
 
 def _delete(thing: Object | None, api: Api) -> None:

@@ -35,5 +35,6 @@
   verbs: [get]
 - apiGroups: [coordination.k8s.io]
   resources: [leases]
+  resourceNames: [{{ include "limr.fullname" . }}]
   verbs: [list, watch]
 {{- end -}}

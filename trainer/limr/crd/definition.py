@@ -6,7 +6,7 @@ from typing import Any
 
 from limr.cel import Cel, quoted
 from limr.crd import cluster
-from limr.crd.immutable import immutable_rules
+from limr.crd.immutable import immutable_rule
 from limr.crd.structural import RULES, Schema, structural
 from limr.plan import Status
 from limr.spec import Metadata, Spec
@@ -72,7 +72,7 @@ def _schema() -> Schema:
             "spec": spec | {"description": "What to do. Defaults are the LIMR paper's values."},
             "status": status | {"description": "What has been done, as the operator saw it last."},
         },
-        RULES: [rule.to_json() for rule in (*_name_rules(), *immutable_rules(spec))],
+        RULES: [rule.to_json() for rule in (*_name_rules(), immutable_rule(spec))],
     }
 
 

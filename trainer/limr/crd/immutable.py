@@ -1,4 +1,4 @@
-"""What may not change once the experiment has started, as transition rules: the API server's `immutable_changes`."""
+"""What may not change once the experiment has started, as a transition rule: the API server's `immutable_changes`."""
 
 from __future__ import annotations
 
@@ -13,14 +13,24 @@ _STARTED = (
     "has(oldSelf.status) && has(oldSelf.status.stages) && "
     "oldSelf.status.stages.exists(name, oldSelf.status.stages[name].?attempt.orValue(0) > 0)"
 )
-_FIXED = (
-    "is fixed once the experiment has started, because what it has done depends on it; "
-    "set it back, or write it into an experiment of another name"
+# Comparing the spec costs the server 5 ms, which most writes of the status are spared: they leave the spec as it is. A
+# write of the spec never changes the status.
+_STATUS_WRITE = (
+    "has(self.status) && has(self.status.progress) && has(oldSelf.status) && has(oldSelf.status.progress) && "
+    "self.status.progress != oldSelf.status.progress"
 )
 
 
-def immutable_rules(spec: Schema) -> list[Cel]:
-    return [_fixed(path, always) for path, always in fixed_fields(spec)]
+def immutable_rule(spec: Schema) -> Cel:
+    """One for all fields: the server would evaluate the conditions for each of several again."""
+    same = {f"spec.{path}": _same(path, always) for path, always in fixed_fields(spec)}
+    changed = ", ".join(f"{expression} ? '' : '{path}'" for path, expression in same.items())
+    return Cel(
+        f"({_STATUS_WRITE}) || !({_STARTED}) || ({' && '.join(same.values())})",
+        f"${{[{changed}].filter(path, path != '')}} are fixed once the experiment has started, because what it has "
+        "done depends on them; set them back, or write them into an experiment of another name",
+        at="spec",
+    )
 
 
 def fixed_fields(part: Schema, prefix: str = "") -> Iterator[tuple[str, bool]]:
@@ -47,8 +57,7 @@ def _seen_by_cel(field: Schema) -> bool:
     )
 
 
-def _fixed(path: str, always: bool) -> Cel:
+def _same(path: str, always: bool) -> str:
     """The cost of comparing optionals (`.?`) cannot be bounded, so an absent field takes more words."""
     new, old = f"self.spec.{member(path)}", f"oldSelf.spec.{member(path)}"
-    same = f"{new} == {old}" if always else f"(has({new}) ? has({old}) && {new} == {old} : !has({old}))"
-    return Cel(f"{same} || !({_STARTED})", _FIXED, at=f"spec.{path}")
+    return f"{new} == {old}" if always else f"(has({new}) ? has({old}) && {new} == {old} : !has({old}))"

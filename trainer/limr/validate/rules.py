@@ -74,12 +74,13 @@ def rules(experiment: Experiment, strategies: Collection[str] = ()) -> Iterator[
     `strategies` exist besides those that are installed here.
     """
     spec = experiment.spec
-    known = [*known_strategies(), *strategies]
     for path, strategy in _strategies(spec):
-        if strategy.strategy not in known:
-            yield f"{path}.strategy: {_unknown(strategy.strategy, known)}"
-        elif strategy.strategy in BUILT_IN:
-            yield from _parameter_problems(strategy, BUILT_IN[strategy.strategy], f"{path}.parameters")
+        name = strategy.strategy
+        if name in BUILT_IN:
+            yield from _parameter_problems(strategy, BUILT_IN[name], f"{path}.parameters")
+        # Looking through all installed packages takes milliseconds.
+        elif name not in strategies and name not in (known := known_strategies()):
+            yield f"{path}.strategy: {_unknown(name, [*known, *strategies])}"
     for index, arm in enumerate(spec.arms):
         if not arm.reuse_probe:
             yield from _arm_problems(spec, arm, f"spec.arms[{index}]")
