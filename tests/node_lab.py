@@ -13,7 +13,7 @@ from chart.helm import CHART, helm
 from cluster.daemons import wait_until
 from cluster.kubectl import Kubectl
 from cluster.node.addons import S3_ADDRESS, S3_BUCKET, S3_ENDPOINT
-from runs import trajectory_rows
+from runs import EXPERIMENT, trajectory_rows
 
 from limr.plan import Phase, Status
 from limr.store import open_store
@@ -34,6 +34,17 @@ PLACES = {
 KINDS = "rayclusters,rayjobs,jobs,pods,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
 FINAL = (Phase.COMPLETE, Phase.FAILED)
 DELETE_SECONDS = 240
+
+
+def small_spec(**parts: Any) -> dict[str, Any]:
+    """The small experiment of the integration tests as the node can run it, with `parts` in place of its own."""
+    evaluation = {"benchmarks": [{"name": "sums", "uri": f"{FILES}/benchmark.jsonl", "limit": 40}]}
+    files = {
+        "model": {"uri": f"{FILES}/model", "dtype": "float32"},
+        "dataset": {"uri": f"{FILES}/dataset.jsonl"},
+        "evaluation": evaluation,
+    }
+    return {**EXPERIMENT["spec"], **files, "storage": STORAGE, "cluster": PLACES, **parts}
 
 
 def install(kubectl: Kubectl, *settings: str, chart: Path = CHART) -> None:

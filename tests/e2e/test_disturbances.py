@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import secrets
 import time
 from collections.abc import Callable, Iterator
@@ -14,8 +13,8 @@ import pytest
 from chart.helm import newer_chart
 from cluster.daemons import wait_until
 from cluster.kubectl import Kubectl
-from node_lab import FILES, PLACES, STORAGE, NodeRun, install
-from runs import EXPERIMENT, assert_each_once
+from node_lab import NodeRun, install, small_spec
+from runs import assert_each_once
 
 from limr.plan import Phase
 
@@ -38,19 +37,13 @@ os.kill(pids[0], signal.SIGKILL)
 
 def spec() -> dict[str, Any]:
     """The small experiment of the integration tests, but for all that comes after its probe."""
-    small = copy.deepcopy(EXPERIMENT["spec"])
-    del small["evaluation"]
-    return {
-        **small,
-        "model": {"uri": f"{FILES}/model", "dtype": "float32"},
-        "dataset": {"uri": f"{FILES}/dataset.jsonl"},
-        "probe": {"epochs": EPOCHS},
-        "checkpoint": {"everySteps": CHECKPOINT_STEPS},
-        "arms": [{"name": "full", "reuseProbe": True}],
-        "storage": STORAGE,
-        "cluster": PLACES,
-        "limits": {"attempts": 3},
-    }
+    return small_spec(
+        probe={"epochs": EPOCHS},
+        checkpoint={"everySteps": CHECKPOINT_STEPS},
+        arms=[{"name": "full", "reuseProbe": True}],
+        evaluation={},
+        limits={"attempts": 3},
+    )
 
 
 @pytest.fixture
