@@ -42,4 +42,4 @@ def test_all_stages_run_in_the_same_pods(run: NodeRun) -> None:
     assert {stage.attempt for stage in status.stages.values()} == {1}
     for stage in ("probe", "train-rest-s1"):
         assert_each_once(run.rows(stage))
-    wait_until(lambda: not run.pods(), "the end of the Pods", END_SECONDS, poll=1)
+    wait_until(lambda: not run.pods("learner") + run.pods("rollout"), "the end of the cluster", END_SECONDS, poll=1)
