@@ -108,9 +108,10 @@ bench: $(INSTALLED)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/bench.txt
 	for benchmark in benchmarks/bench_{grading,selection,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
-# 1,000 experiments against a real API server.
+# 1,000 experiments against a real API server, and KubeRay with RayJobs; on an otherwise idle machine.
 bench-operator: $(INSTALLED) control-plane
 	$(BIN)/python benchmarks/bench_operator.py
+	$(BIN)/python benchmarks/bench_kuberay.py
 
 # Resolves the newest allowed versions; run it on purpose, then run the tests.
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header

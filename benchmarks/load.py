@@ -87,12 +87,15 @@ class Costs:
     def summary(self, count: int) -> str:
         """For each of `count` objects."""
         spent = self._cpu_now() - self._cpu
-        calls = self._calls_now() - self._calls
+        more = self._calls_now() - self._calls
+        calls = Counter(
+            {call: times for call, times in more.items() if times > 0.05 * count}
+        )  # others are the server's
         share = (
             (_busy_seconds() - self._busy - spent.total()) / (time.monotonic() - self._began) / (os.cpu_count() or 1)
         )
         cpu = ", ".join(f"{name} {1000 * seconds / count:.1f} ms" for name, seconds in spent.items())
-        listed = ", ".join(f"{what} {times / count:.2f}" for what, times in calls.most_common() if times > 0.01 * count)
+        listed = ", ".join(f"{what} {times / count:.2f}" for what, times in calls.most_common())
         return (
             f"  CPU for each: {cpu}; other programs used {share:.0%} of the machine\n"
             f"  API calls for each: {calls.total() / count:.1f} ({listed})"

@@ -64,7 +64,8 @@ def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
         case StageState.PENDING if new.retry_at:
             ended = EndedAttempt(attempt=new.attempt, reason=new.reason, message=new.message)
             yield _retry(name, ended, old, new)
-        case StageState.QUEUED if new.reason != old.reason:
+        # That its Pods are being started follows from StageStarting.
+        case StageState.QUEUED if new.reason != old.reason and not new.reason.endswith("Starting"):
             yield News("StageWaiting", f"{where}: {new.reason}: {new.message}")
         case StageState.STOPPING | StageState.TERMINATING:
             yield News("StageStopping", f"{where}: {new.reason}: {new.message}")

@@ -7,7 +7,7 @@ do. The library's own models are not used, because most objects here have none (
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,6 +21,8 @@ from urllib3.exceptions import HTTPError
 from limr_operator import names
 
 REQUEST_SECONDS = 15.0
+PAGE = 200  # objects of a list, so that neither side holds all of a large cluster at once
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
 
 Object = dict[str, Any]
 
@@ -92,6 +94,19 @@ class Api:
         items: list[Object] = self._request("GET", _with(KINDS[kind].path(namespace), query))["items"]
         return items
 
+    def uids(self, kind: str, namespace: str | None, label_selector: str = "") -> Iterator[str]:
+        """Of all objects, in pages; none where there is no such kind. `namespace` None: of all namespaces."""
+        query = {"labelSelector": label_selector, "limit": str(PAGE), "continue": ""}
+        while True:
+            try:
+                page = self._request("GET", _with(KINDS[kind].path(namespace), query), accept=METADATA_ONLY)
+            except NotFound:
+                return
+            yield from (item["metadata"]["uid"] for item in page["items"] or ())
+            query["continue"] = page["metadata"].get("continue", "")
+            if not query["continue"]:
+                return
+
     def serves(self, kind: str) -> bool:
         """Whether there is such a kind at all. Asked once, and again when `ensure` has not found it."""
         if kind not in self._served:
@@ -142,10 +157,15 @@ class Api:
         return self._request(method, path, body, content_type)
 
     def _request(
-        self, method: str, path: str, body: Object | None = None, content_type: str = "application/json"
+        self,
+        method: str,
+        path: str,
+        body: Object | None = None,
+        content_type: str = "application/json",
+        accept: str = "application/json",
     ) -> Object:
         where = f"{method} {path.partition('?')[0]}"
-        headers = {"Accept": "application/json", "Content-Type": content_type}
+        headers = {"Accept": accept, "Content-Type": content_type}
         self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, None)
         # The library dumps JSON bodies itself, but takes a text as it is.
         data = json.dumps(body) if content_type.endswith("yaml") else body

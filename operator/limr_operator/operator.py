@@ -14,17 +14,18 @@ import kopf
 import kubernetes
 from aiohttp import web
 
-from limr_operator import acceptance
+from limr_operator import acceptance, names
 from limr_operator import lease as leases
-from limr_operator.api import Api, Conflict
+from limr_operator.api import PAGE, Api, ApiError, Conflict
 from limr_operator.lease import Lease, NotLeading
 from limr_operator.liveness import Liveness
 from limr_operator.reconcile import Settings, reconcile
-from limr_operator.watches import Key, NoDifferences, Watches, watch_only_ours
+from limr_operator.watches import CHILDREN, Key, NoDifferences, Watches, selector, watch_only_ours
 from limr_operator.work_queue import WorkQueue
 
 WORKERS = 4
 STALE_SECONDS = 0.05  # how soon to try again after a decision from stale knowledge was refused
+INFORM_SECONDS = 0.5
 RESYNC_SECONDS = 300.0  # every experiment is looked at this often, whatever was or was not watched
 
 _log = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class Operator:
         self._watches = Watches(self._registry, self._queue.wake, self._on_lease)
         self._threads = ThreadPoolExecutor(WORKERS, "reconcile")
         self._ready = asyncio.Event()
+        self._informed = False
 
     async def run(self) -> None:
         """Until SIGTERM or SIGINT. Whatever fails for good ends the process: it is started anew and knows no less."""
@@ -63,7 +65,7 @@ class Operator:
             loop.add_signal_handler(number, stop.set)
         server = await self._serve()
         parts = (
-            *(self._watch(stop), self._queue.run(), self._lead(), self._resync()),
+            *(self._watch(stop), self._queue.run(), self._lead(), self._inform_and_resync()),
             *(self._kuberay_appears(), stop.wait()),
         )
         tasks = [asyncio.create_task(part) for part in parts]
@@ -85,10 +87,11 @@ class Operator:
         settings.posting.enabled = False  # events are ours: limr_operator.announce
         settings.persistence.diffbase_storage = NoDifferences()
         settings.scanning.disabled = True  # no rights for all kinds of the cluster are needed then
-        settings.queueing.idle_timeout = 1.0
+        settings.queueing.idle_timeout = 0.1  # seconds for which kopf keeps each object beside what is kept here
+        settings.watching.chunk_size = PAGE
         watch_only_ours(settings, self._options.own_namespace, self._options.lease_name)
         kopf.on.login(registry=self._registry)(_login)
-        namespaces = {*self._options.namespaces, self._options.own_namespace} if self._options.namespaces else set()
+        namespaces = self._namespaces()
         await kopf.operator(
             registry=self._registry,
             settings=settings,
@@ -114,10 +117,43 @@ class Operator:
             leading = led
             await asyncio.sleep(leases.RETRY_SECONDS)
 
-    async def _resync(self) -> None:
+    def _namespaces(self) -> set[str]:
+        """To watch; none: all."""
+        return {*self._options.namespaces, self._options.own_namespace} if self._options.namespaces else set()
+
+    async def _inform_and_resync(self) -> None:
+        """Nothing is decided before the watches have delivered all that exists: a child not seen yet is not gone."""
+        await self._ready.wait()
+        missing = (await self._existing()) - self._watches.uids()
+        while missing:
+            await asyncio.sleep(INFORM_SECONDS)
+            missing = (missing & await self._existing()) - self._watches.uids()
+        self._informed = True
         while True:
-            await asyncio.sleep(RESYNC_SECONDS)
             self._wake_all()
+            await asyncio.sleep(RESYNC_SECONDS)
+            # kopf lists anew when a watch breaks, and says nothing of what went meanwhile.
+            kept = self._watches.uids()
+            self._watches.forget(kept - await self._existing())
+
+    async def _existing(self) -> set[str]:
+        """The uids of all experiments and children, once the API answers."""
+        while True:
+            try:
+                return await asyncio.to_thread(self._list_uids)
+            except ApiError as error:
+                _log.warning("what exists could not be listed: %s", error)
+                await asyncio.sleep(INFORM_SECONDS)
+
+    def _list_uids(self) -> set[str]:
+        where: set[str] | set[None] = self._namespaces() or {None}
+        selectors = {names.KIND: "", **{kind: selector(kind) for kind in CHILDREN}}
+        return {
+            uid
+            for kind, chosen in selectors.items()
+            for namespace in where
+            for uid in self._api.uids(kind, namespace, chosen)
+        }
 
     async def _kuberay_appears(self) -> None:
         """Returns, and so ends the process, when KubeRay is there that was not at the start: kopf watches what it found
@@ -133,8 +169,10 @@ class Operator:
             self._queue.wake(key)
 
     async def _work(self, key: Key) -> float | None:
+        if not self._informed or not self._lease.leading:
+            return None
         snapshot = self._watches.snapshot(key)
-        if snapshot is None or not self._lease.leading:
+        if snapshot is None:
             return None
         loop = asyncio.get_running_loop()
         now = datetime.now(UTC).replace(microsecond=0)  # the API keeps whole seconds

@@ -1,13 +1,13 @@
-"""What kopf watches. Every event only wakes its experiment; kopf's indices keep what the watches have delivered.
+"""What kopf watches. Every event wakes its experiment, and what the watches have delivered is kept here.
 
-kopf calls no handler before all indices have been filled once, so the first decision after a start already sees every
-child that exists.
+kopf's own indices are not used: it lets all objects of a start wait for each other, in time that grows with the square
+of their number.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Set
 from typing import Any
 
 import kopf
@@ -17,6 +17,7 @@ from limr_operator.api import KINDS
 from limr_operator.snapshot import Object, Snapshot, trimmed
 
 Key = tuple[str, str]  # namespace, name of the experiment
+Kept = dict[Key, dict[str, Any]]  # by uid
 
 CHILDREN = ("RayJob", "Job", "RayCluster", "ConfigMap", "Pod")
 LEASE = "Lease"
@@ -56,7 +57,7 @@ class NoDifferences(kopf.DiffBaseStorage):  # type: ignore[misc]  # kopf's are u
 
 
 class Watches:
-    """Registers its handlers with `registry` and answers with what they have seen."""
+    """Registers its handlers with `registry` and answers with what they have seen. For one event loop."""
 
     def __init__(
         self, registry: kopf.OperatorRegistry, wake: Callable[[Key, float], None], on_lease: Callable[[Object], None]
@@ -65,56 +66,71 @@ class Watches:
         deliver."""
         self._wake = wake
         self._on_lease = on_lease
-        self._indices: Mapping[str, kopf.Index[Key, Any]] = {}
-        kopf.index(*_resource(names.KIND), id=names.KIND, registry=registry)(_experiment)
+        # By uid, since one that was deleted and its successor may be delivered in any order. Experiments are kept as
+        # text, which takes a tenth of the memory of their parts.
+        self._experiments: dict[Key, dict[str, str]] = {}
+        self._children: dict[Key, dict[str, Object]] = {}
         kopf.on.event(*_resource(names.KIND), id=names.KIND, registry=registry)(self._on_experiment)
         for kind in CHILDREN:
-            kopf.index(*_resource(kind), id=kind, registry=registry)(_child(kind))
-            kopf.on.event(*_resource(kind), id=kind, registry=registry)(self._on_child)
+            kopf.on.event(*_resource(kind), id=kind, param=kind, registry=registry)(self._on_child)
         kopf.on.event(*_resource(LEASE), id=LEASE, registry=registry)(self._on_lease_event)
 
     def snapshot(self, key: Key) -> Snapshot | None:
         """None when there is no such experiment (any more)."""
-        found = list(self._indices.get(names.KIND, {}).get(key, ()))
+        found = self._experiments.get(key)
         if not found:
             return None
-        return Snapshot(
-            json.loads(found[0]), [thing for kind in CHILDREN for thing in self._indices[kind].get(key, ())]
-        )
+        newest = next(reversed(found.values()))
+        return Snapshot(json.loads(newest), list(self._children.get(key, {}).values()))
+
+    def uids(self) -> set[str]:
+        """Of all that is kept."""
+        return {uid for kept in self._everything() for there in kept.values() for uid in there}
+
+    def forget(self, uids: Set[str]) -> None:
+        """These are gone, though no watch said so: it was away when they went."""
+        for kept in self._everything():
+            for key, there in list(kept.items()):
+                for uid in uids & there.keys():
+                    _drop(kept, key, uid)
+
+    def _everything(self) -> tuple[Kept, Kept]:
+        return self._experiments, self._children
 
     def __iter__(self) -> Iterator[Key]:
         """The experiments there are."""
-        return iter(list(self._indices.get(names.KIND, {})))
+        return iter(list(self._experiments))
 
-    async def _on_experiment(self, body: kopf.Body, namespace: str, name: str, **others: Any) -> None:
-        self._remember(others)
+    async def _on_experiment(self, type: str | None, body: kopf.Body, namespace: str, name: str, **_: Any) -> None:
+        key = namespace, name
+        self._keep(self._experiments, key, body, None if type == "DELETED" else _text(body))
         seen = body.status.get("observedGeneration") == body.metadata["generation"]
-        self._wake((namespace, name), SETTLE_SECONDS if seen else 0.0)
+        self._wake(key, SETTLE_SECONDS if seen else 0.0)
 
-    async def _on_child(self, body: kopf.Body, namespace: str, **others: Any) -> None:
-        self._remember(others)
-        labels = body.metadata.labels
-        if names.EXPERIMENT in labels:
-            self._wake((namespace, labels[names.EXPERIMENT]), SETTLE_SECONDS)
+    async def _on_child(self, type: str | None, body: kopf.Body, namespace: str, param: str, **_: Any) -> None:
+        key = namespace, body.metadata.labels.get(names.EXPERIMENT, "")  # "": no experiment's
+        self._keep(self._children, key, body, None if type == "DELETED" else trimmed(param, body))
+        self._wake(key, SETTLE_SECONDS)
 
-    async def _on_lease_event(self, body: kopf.Body, **others: Any) -> None:
+    async def _on_lease_event(self, body: kopf.Body, **_: Any) -> None:
         self._on_lease(body)
 
-    def _remember(self, arguments: Mapping[str, Any]) -> None:
-        if not self._indices:
-            self._indices = {kind: arguments[kind] for kind in (names.KIND, *CHILDREN)}
+    def _keep(self, kept: Kept, key: Key, body: kopf.Body, thing: Any) -> None:
+        """None: not any more."""
+        uid = body.metadata["uid"]
+        if thing is None:
+            _drop(kept, key, uid)
+        else:
+            kept.setdefault(key, {})[uid] = thing
 
 
-async def _experiment(body: kopf.Body, namespace: str, name: str, **_: Any) -> dict[Key, str]:
-    """As text: a tenth of what its parts would take in memory."""
-    raw = dict(body)
-    raw["metadata"] = {key: value for key, value in raw["metadata"].items() if key != "managedFields"}
-    return {(namespace, name): json.dumps(raw)}
+def _drop(kept: Kept, key: Key, uid: str) -> None:
+    there = kept.get(key, {})
+    there.pop(uid, None)
+    if not there:
+        kept.pop(key, None)
 
 
-def _child(kind: str) -> Callable[..., Any]:
-    async def index(body: kopf.Body, namespace: str, **_: Any) -> dict[Key, Object]:
-        experiment = body.metadata.labels.get(names.EXPERIMENT)
-        return {(namespace, experiment): trimmed(kind, body)} if experiment else {}
-
-    return index
+def _text(body: kopf.Body) -> str:
+    metadata = {key: value for key, value in body["metadata"].items() if key != "managedFields"}
+    return json.dumps({**body, "metadata": metadata})

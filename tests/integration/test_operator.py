@@ -119,6 +119,25 @@ def test_what_the_cluster_lacks_is_said_before_anything_is_made(lab: Lab) -> Non
     assert lab.objects() == set()
 
 
+def test_what_exists_is_listed_in_pages(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limr_operator.api.PAGE", 1)
+    assert list(lab.api.uids("ConfigMap", lab.namespace, names.OURS)) == []
+    lab.apply()
+    lab.run(lambda status: status.stages["select-lim"].state is StageState.RUNNING)
+    maps = lab.api.list("ConfigMap", lab.namespace, labelSelector=names.OURS)
+    assert len(maps) == 2
+    assert set(lab.api.uids("ConfigMap", lab.namespace, names.OURS)) == {item["metadata"]["uid"] for item in maps}
+    assert list(lab.api.uids("LocalQueue", lab.namespace)) == []  # Kueue is not installed
+
+
+def test_what_is_there_already_is_applied(lab: Lab) -> None:
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "namespace": lab.namespace}}
+    made = lab.api.ensure({**manifest, "data": {"a": "1"}})
+    again = lab.api.ensure({**manifest, "data": {"a": "2"}})
+    assert again["metadata"]["uid"] == made["metadata"]["uid"]
+    assert again["data"] == {"a": "2"}
+
+
 def test_cut_off_at_every_call(plane: ControlPlane) -> None:
     expected, calls = run_cut(Lab(plane, "whole"), at=0, after=False)
     assert expected["phase"] is Phase.COMPLETE
