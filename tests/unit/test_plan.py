@@ -153,6 +153,15 @@ def test_the_columns_follow_the_run() -> None:
     assert (world.status.stage, world.status.selected) == ("train-lim-s1", "1389/8523")
 
 
+def test_a_curve_stays_until_its_stage_has_succeeded() -> None:
+    world = World(experiment()).go()
+    said = Progress(updated_at=1.0, step=2, steps=2, reward_curve=(0.1, 0.2))
+    world.seen[Child("probe", 1)] = Running(said)
+    assert world.go(1).status.stages["probe"].progress == said
+    world.end("probe", replace(succeeded(), progress=said))
+    assert world.status.stages["probe"].progress == said.model_copy(update={"reward_curve": ()})
+
+
 def test_a_whole_run() -> None:
     world = World(experiment(arms=ARMS)).go()
     assert world.status.phase is Phase.RUNNING
