@@ -15,7 +15,7 @@ from typing import Any
 
 from limr import validate
 from limr.config_map import STOP
-from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan
+from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan, retry, with_retry
 from limr.spec import Experiment
 from limr.stage import StageInput
 from limr.validate import InvalidSpec
@@ -58,10 +58,11 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         return None
     children = snapshot.children()
     seen = _confirmed(before, children, observations(children, now), api, now)
-    made = plan(experiment, before, seen, now, root=experiment.root, slots=experiment.spec.schedule.parallel_stages)
+    asked = with_retry(before, metadata.get("annotations", {}).get(retry.ANNOTATION, ""))
+    made = plan(experiment, asked, seen, now, root=experiment.root, slots=experiment.spec.schedule.parallel_stages)
     findings = acceptance.missing(experiment, api) if _begins(before, made.status) else []
     if findings:  # nothing new begins; what runs is looked after all the same
-        made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
+        made = plan(experiment, asked, seen, now, root=experiment.root, slots=0)
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
     announce(experiment, before, status, api)
