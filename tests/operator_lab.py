@@ -67,7 +67,7 @@ class Lab:
 
     def apply(self, **spec: Any) -> dict[str, Any]:
         manifest = copy.deepcopy(EXPERIMENT)
-        manifest["metadata"]["namespace"] = self.namespace
+        manifest["metadata"] = {"name": self.name, "namespace": self.namespace}
         manifest["spec"] |= spec
         return self.api.apply(manifest)
 
