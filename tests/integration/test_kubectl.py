@@ -133,6 +133,24 @@ def test_status_of_an_experiment_at_work_and_at_its_end(lab: Lab, on_call: OnCal
     assert last == f"→ kubectl limr report demo -n {lab.namespace}"
 
 
+def test_on_a_terminal_it_is_drawn_again(lab: Lab, on_call: OnCall) -> None:
+    lab.apply()
+    lab.look()
+    command = f"{kubernetes_program('kubectl')} limr status demo -n {lab.namespace} --watch"
+    with operator(lab):
+        done = subprocess.run(
+            ["script", "--quiet", "--return", "--command", command, "/dev/null"],
+            env=on_call.environment | {"TERM": "xterm"},
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.index("Running") < done.stdout.index("Complete")
+    assert "\x1b[2K" in done.stdout  # what was drawn before is erased
+
+
 def test_a_failed_experiment_says_so_and_is_tried_again(plane: ControlPlane, roles: None, tmp_path: Path) -> None:
     lab = Lab(plane, f"test-{secrets.token_hex(4)}", failing(2))
     on_call = person(plane, lab.namespace, "edit", tmp_path)

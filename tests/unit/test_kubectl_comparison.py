@@ -54,21 +54,21 @@ SECOND = side(
 )
 
 EXPECTED = """\
-                          A: first                B: second
-phase                     Complete                Complete
-device-hours              41.06                   41.06
+                         A: first                B: second
+phase                    Complete                Complete
+device-hours             41.06                   41.06
 
 WHAT THE SPECS DIFFER IN
-selection.threshold       0.6                     0.5
-arms[lim].seeds           [1]                     [1, 2]
+selection.threshold      0.6                     0.5
+arms[lim].seeds          [1]                     [1, 2]
 
-SELECTED PROMPTS          A                       B                       in both
-lim                       3                       4                       2
+SELECTED PROMPTS         A                       B                       in both
+lim                      3                       4                       2
 
-ACCURACY                  A                       B
-base, math500             31.2% [27.1%, 35.6%]    31.2% [27.1%, 35.6%]
-lim, math500              55.0% [50.1%, 59.8%]    55.0% [50.1%, 59.8%]
-random, math500           49.3% [44.4%, 54.1%]    49.3% [44.4%, 54.1%]
+ACCURACY                 A                       B
+base, math500            31.2% [27.1%, 35.6%]    31.2% [27.1%, 35.6%]
+lim, math500             55.0% [50.1%, 59.8%]    55.0% [50.1%, 59.8%]
+random, math500          49.3% [44.4%, 54.1%]    49.3% [44.4%, 54.1%]
 
 DIFFERENCES, A minus B, paired by question, with 95 % intervals
   on math500: no difference between A/base and B/base can be claimed: anything

@@ -14,7 +14,7 @@ from limr.report.schema import AVERAGE, Difference, Verdict
 from limr.report.sources import Evaluation
 from limr.stage import ArmResult, Interval
 
-LABEL, CELL = 26, 24  # characters
+LABEL, CELL = 25, 24  # characters
 LONGEST_VALUE = 22
 # Fields that do not change what comes out.
 NOT_COMPARED = frozenset({"schedule", "limits", "storage", "ttlSecondsAfterFinished"})
