@@ -33,9 +33,11 @@ class CutApi(Api):
         self.calls.append(" ".join(map(str, arguments[:2])))
         if len(self.calls) == self._at and not self._after:
             raise Cut
-        answer: dict[str, object] = super()._request(*arguments)  # type: ignore[arg-type]
-        if len(self.calls) == self._at:
-            raise Cut
+        try:
+            answer: dict[str, object] = super()._request(*arguments)  # type: ignore[arg-type]
+        finally:
+            if len(self.calls) == self._at:
+                raise Cut  # whatever the answer was
         return answer
 
 

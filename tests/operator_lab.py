@@ -16,7 +16,7 @@ from fake_kuberay import FakeKubeRay, Script, succeed
 
 from limr.plan import Phase, Status
 from limr_operator import names
-from limr_operator.api import Api, Conflict, NotFound
+from limr_operator.api import KINDS, Api, Conflict, NotFound
 from limr_operator.objects import Defaults
 from limr_operator.reconcile import Settings, reconcile
 from limr_operator.snapshot import Snapshot, trimmed
@@ -74,9 +74,14 @@ class Lab:
 
     def apply(self, **spec: Any) -> dict[str, Any]:
         manifest = copy.deepcopy(EXPERIMENT)
-        manifest["metadata"]["namespace"] = self.namespace
+        manifest["metadata"] = {"name": self.name, "namespace": self.namespace}
         manifest["spec"] |= spec
         return self.api.apply(manifest)
+
+    def annotate(self, annotations: dict[str, str]) -> None:
+        path = KINDS[names.KIND].path(self.namespace, self.name)
+        patch = {"metadata": {"annotations": annotations}}
+        self.api._request("PATCH", path, patch, "application/merge-patch+json")
 
     def snapshot(self) -> Snapshot | None:
         try:

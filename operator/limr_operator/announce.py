@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from limr.plan import ACTIVE, EndedAttempt, StageState, StageStatus, Status
+from limr.plan.retry import ANNOTATION, EVERY, requested_stage
 from limr.spec import Experiment
 from limr_operator import names
 from limr_operator.api import Api, ApiError, micro_time
@@ -38,6 +39,8 @@ def changes(before: Status, after: Status) -> Iterator[News]:
     for name, stage in after.stages.items():
         old = before.stages.get(name) or StageStatus(kind=stage.kind)
         yield from _of_stage(name, old, stage)
+    if after.retried != before.retried:
+        yield _fresh_tries(after)
     was, accepted = before.condition("Accepted"), after.condition("Accepted")
     same = was and accepted and (was.status, was.reason) == (accepted.status, accepted.reason)
     if accepted and accepted.status == "False" and not same:
@@ -69,6 +72,16 @@ def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
             yield News("StageWaiting", f"{where}: {new.reason}: {new.message}")
         case StageState.STOPPING | StageState.TERMINATING:
             yield News("StageStopping", f"{where}: {new.reason}: {new.message}")
+
+
+def _fresh_tries(status: Status) -> News:
+    stage = requested_stage(status.retried)
+    if stage == EVERY or stage in status.stages:
+        return News(
+            "FreshTries", f"for {'every stage that has not succeeded' if stage == EVERY else stage}, on request"
+        )
+    words = f"{ANNOTATION} names {stage!r}, which is no stage; write one of {', '.join(status.stages)}, or {EVERY}"
+    return News("NoSuchStage", words, warning=True)
 
 
 def _retry(name: str, ended: EndedAttempt, old: StageStatus, new: StageStatus) -> News:

@@ -15,7 +15,7 @@ from typing import Any
 
 from limr import validate
 from limr.config_map import STOP
-from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan
+from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan, retry, with_retry
 from limr.spec import Experiment
 from limr.validate import InvalidSpec
 from limr_operator import acceptance, diagnose, names
@@ -58,13 +58,14 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         return None
     children = snapshot.children()
     seen = _confirmed(before, children, observations(children, now), api, now)
+    asked = with_retry(before, metadata.get("annotations", {}).get(retry.ANNOTATION, ""))
     schedule = experiment.spec.schedule
     shared = _shared_clusters(experiment, snapshot, settings.defaults)
     wait = shared.wait_for(children, now) if schedule.reuse_cluster else ""
-    made = plan(experiment, before, seen, now, root=experiment.root, slots=schedule.slots, engines_wait=wait)
+    made = plan(experiment, asked, seen, now, root=experiment.root, slots=schedule.slots, engines_wait=wait)
     findings = acceptance.missing(experiment, api) if _begins(before, made.status) else []
     if findings:  # nothing new begins; what runs is looked after all the same
-        made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
+        made = plan(experiment, asked, seen, now, root=experiment.root, slots=0)
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
     try:

@@ -8,10 +8,10 @@ import secrets
 import pytest
 from cluster.control_plane import ControlPlane
 from fake_kuberay import STEPS, succeed
-from operator_cuts import run_cut
+from operator_cuts import Cut, CutApi, run_cut
 from operator_lab import STAGES, Lab, condition
 
-from limr.plan import Phase, StageState
+from limr.plan import Phase, StageState, retry
 from limr.stage import Outcome, StageInput, StageResult
 from limr_operator import names
 from limr_operator.api import NotFound
@@ -104,6 +104,40 @@ def test_a_stage_that_fails_is_tried_again_and_then_said_to_have_failed(plane: C
         "train-lim-s1 failed after 2 attempts (EngineLost): engine 0 died; read the stage's log, mend the cause and "
         "run the failed stage afresh",
     )
+
+
+def test_fresh_tries_are_given_once_whatever_happens_to_the_operator(plane: ControlPlane) -> None:
+    broken = True
+
+    def script(stage_input: StageInput, step: int) -> StageResult | None:
+        if broken and stage_input.stage.name == "probe":
+            return StageResult(outcome=Outcome.FAILED, reason="EngineLost", message="engine 0 died")
+        return succeed(stage_input, step)
+
+    lab = Lab(plane, f"test-{secrets.token_hex(4)}", script)
+    lab.apply(limits={"attempts": 2})
+    assert lab.run().stages["probe"].attempt == 2
+    lab.annotate({retry.ANNOTATION: "probe 2026-01-01T00:00:00Z"})
+    with pytest.raises(Cut):
+        lab.look(CutApi(lab, at=1, after=False))  # before its first call
+    assert lab.status().retried == ""
+    cut = CutApi(lab, at=4, after=True)  # the status is written then, and not all of the attempt's objects
+    with pytest.raises(Cut):
+        lab.look(cut)
+    stage = lab.status().stages["probe"]
+    assert (stage.state, stage.attempt, stage.charged_attempts) == (StageState.STARTING, 3, 0)
+    status = lab.run()
+    assert (status.phase, status.stages["probe"].attempt) == (Phase.FAILED, 4), "two fresh tries, as limits.attempts"
+    for _ in range(3):
+        lab.wait()
+        lab.look()
+    assert lab.status().stages["probe"].attempt == 4, "the annotation is still there"
+    broken = False
+    lab.annotate({retry.ANNOTATION: "* 2026-01-02T00:00:00Z"})
+    status = lab.run(lambda status: status.phase is Phase.COMPLETE)
+    assert (status.stages["probe"].attempt, status.retried) == (5, "* 2026-01-02T00:00:00Z")
+    reasons = [event["reason"] for event in lab.api.list("Event", lab.namespace)]
+    assert reasons.count("FreshTries") == 1, "what is told last was lost with the cut"
 
 
 def test_what_the_cluster_lacks_is_said_before_anything_is_made(lab: Lab) -> None:

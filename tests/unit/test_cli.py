@@ -34,7 +34,9 @@ def experiment(tmp_path: Path) -> Path:
     return file
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["validate"], ["run", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["validate"], ["run", "--help"], ["status", "--help"], ["retry", "--help"]]
+)
 def test_nothing_heavy_is_imported(arguments: list[str], experiment: Path) -> None:
     call = [*arguments, str(experiment)] if arguments == ["validate"] else arguments
     program = (
@@ -87,3 +89,16 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("arguments", [["validate"], ["nonsense"], ["run", "x", "--nonsense"]])
 def test_a_wrong_call_has_status_2(arguments: list[str]) -> None:
     assert limr(*arguments).returncode == 2
+
+
+def test_a_package_that_is_missing_is_named() -> None:
+    without = "import sys; sys.modules['numpy'] = None; sys.argv[1:] = ['compare', 'a', 'b']"
+    program = f"{without}\nfrom limr.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "limr: this command needs numpy; install limr[tools] (or a trainer extra)\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_scripts(shell: str) -> None:
+    assert "_LIMR_COMPLETE" in limr("completion", shell).stdout

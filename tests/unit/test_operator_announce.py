@@ -40,6 +40,24 @@ def test_changes(before: Status, after: Status, expected: list[News]) -> None:
     assert list(changes(before, after)) == expected
 
 
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ("probe now", News("FreshTries", "for probe, on request")),
+        ("* now", News("FreshTries", "for every stage that has not succeeded, on request")),
+        (
+            "prob now",
+            News(
+                "NoSuchStage", "limr.dev/retry names 'prob', which is no stage; write one of probe, or *", warning=True
+            ),
+        ),
+    ],
+)
+def test_a_request_for_fresh_tries(request_: str, expected: News) -> None:
+    before = status()
+    assert list(changes(before, before.model_copy(update={"retried": request_}))) == [expected]
+
+
 def test_an_end_that_is_charged_is_a_warning() -> None:
     stage = RETRIED.stages["probe"].model_copy(update={"charged_attempts": 1})
     assert next(changes(status(), Status(stages={"probe": stage}))).warning

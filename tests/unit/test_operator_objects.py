@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from limr import container_output
 from limr.config_map import INPUT
 from limr.plan import MAX_ATTEMPTS, Child, child_name
 from limr.spec import Experiment
@@ -130,6 +131,16 @@ def test_roles_of_a_ray_job() -> None:
     store = object_store_bytes(attempt(cluster=roles).stage_input.experiment.spec.cluster.driver)
     assert cluster["headGroupSpec"]["rayStartParams"]["object-store-memory"] == str(store)
     assert cluster["authOptions"] == {"mode": "token"}
+
+
+def test_the_log_of_a_ray_job_is_also_the_output_of_its_head() -> None:
+    """What a Job's process prints is its container's output anyway."""
+    told = {
+        (kind, role): container_output.PATH in (entry["name"] for entry in template["spec"]["containers"][0]["env"])
+        for kind in (StageKind.PROBE, StageKind.SELECTION)
+        for role, template in templates(attempt(kind)).items()
+    }
+    assert [place for place, is_told in told.items() if is_told] == [(StageKind.PROBE, "driver")]
 
 
 def test_an_evaluation_has_no_learners() -> None:

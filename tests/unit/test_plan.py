@@ -26,6 +26,8 @@ from limr.plan import (
     immutable_changes,
     plan,
     renewed,
+    retry_request,
+    with_retry,
 )
 from limr.spec import Experiment
 from limr.stage import ArmResult, Ledger, Outcome, Output, Progress, Selected, StageResult
@@ -151,6 +153,15 @@ def test_the_columns_follow_the_run() -> None:
     world.end("probe", succeeded())
     world.end("select-lim", succeeded(selected=Selected(prompts=1389, of=8523)))
     assert (world.status.stage, world.status.selected) == ("train-lim-s1", "1389/8523")
+
+
+def test_a_curve_stays_until_its_stage_has_succeeded() -> None:
+    world = World(experiment()).go()
+    said = Progress(updated_at=1.0, step=2, steps=2, reward_curve=(0.1, 0.2))
+    world.seen[Child("probe", 1)] = Running(said)
+    assert world.go(1).status.stages["probe"].progress == said
+    world.end("probe", replace(succeeded(), progress=said))
+    assert world.status.stages["probe"].progress == said.model_copy(update={"reward_curve": ()})
 
 
 def test_a_whole_run() -> None:
@@ -330,6 +341,42 @@ def test_suspended_from_the_start_makes_nothing() -> None:
     world = World(experiment(schedule={"suspend": True})).go()
     assert world.last.children == ()
     assert world.status.phase is Phase.SUSPENDED
+
+
+def test_one_failed_stage_can_be_retried_alone() -> None:
+    world = World(experiment(arms=ARMS[:2], limits={"attempts": 1})).go()
+    for stage in ("probe", "select-lim", "select-random"):
+        world.end(stage, succeeded())
+    for stage in ("train-lim-s1", "train-random-s1", "train-random-s2"):
+        world.end(stage, failed())
+    assert world.status.phase is Phase.FAILED
+    request = retry_request("train-lim-s1", at(900))
+    assert request == "train-lim-s1 2026-01-01T00:15:00.000000Z"
+    world.status = with_retry(world.status, request)
+    world.go(1000)
+    assert world.running() == ["train-lim-s1"]
+    assert world.state("train-random-s1") is StageState.FAILED
+    assert (world.status.phase, world.status.retried) == (Phase.RUNNING, request)
+    world.end("train-lim-s1", failed(), seconds=1001)
+    assert with_retry(world.status, request) == world.status, "honoured once"
+    world.status = with_retry(world.status, retry_request("*", at(1002)))
+    world.go(1002)
+    assert world.running() == ["train-lim-s1", "train-random-s1", "train-random-s2"]
+
+
+@pytest.mark.parametrize("request_", ["", "  ", "unknown 2026-01-01T00:00:00Z"])
+def test_a_request_that_names_no_stage_changes_none(request_: str) -> None:
+    world = World(experiment(limits={"attempts": 1})).go()
+    world.end("probe", failed())
+    assert with_retry(world.status, request_).stages == world.status.stages
+
+
+def test_no_stage_gets_more_attempts_than_its_names_can_count() -> None:
+    world = World(experiment(limits={"attempts": 1})).go()
+    world.end("probe", failed())
+    worn = world.status.stages["probe"].model_copy(update={"attempt": 999})
+    status = world.status.model_copy(update={"stages": {**world.status.stages, "probe": worn}})
+    assert with_retry(status, "* now").stages["probe"] == worn
 
 
 def test_a_failed_arm_lets_the_others_finish() -> None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from limr.errors import LimrError
 
@@ -16,9 +19,20 @@ COMMANDS = {
     "run": ("limr.local.command:run", "Run an experiment on this machine, or go on where it stopped."),
     "select": ("limr.selection.command:select", "Choose prompts from trajectories or scores one already has."),
     "grade": ("limr.reward.command:grade", "Grade responses in a JSONL file."),
+    "status": ("limr.kubectl.status:status", "Show where an experiment on a cluster stands."),
+    "logs": ("limr.kubectl.logs:logs", "Print the log of a stage on a cluster."),
+    "report": ("limr.kubectl.report:report", "Open the report of an experiment on a cluster."),
+    "compare": ("limr.kubectl.compare:compare", "Compare two experiments on a cluster."),
+    "suspend": ("limr.kubectl.schedule:suspend", "Stop an experiment on a cluster at its next checkpoints."),
+    "resume": ("limr.kubectl.schedule:resume", "Let a suspended experiment on a cluster go on."),
+    "retry": ("limr.kubectl.retry:retry", "Try failed stages of an experiment on a cluster again."),
+    "completion": ("limr.kubectl.completion:completion", "Print a script for the shell's tab key."),
     "crd": ("limr.crd.command:crd", "Print the CustomResourceDefinition of LIMRExperiment."),
     "version": ("limr.cli:version", "Say which version of limr this is."),
 }
+
+
+COMPLETION = "_LIMR_COMPLETE"  # variable by which the shell asks for completions
 
 
 class LazyGroup(click.Group):
@@ -29,9 +43,13 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module, attribute = COMMANDS[name][0].split(":")
-        command = getattr(_imported(module), attribute)
+        command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Without importing the commands."""
+        return [CompletionItem(name, help=line) for name, (_, line) in COMMANDS.items() if name.startswith(incomplete)]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -51,17 +69,17 @@ def version() -> None:
 
 def main() -> None:
     """Exit status 1 with one sentence for what a person can mend, 2 for a wrong call."""
+    called = "kubectl limr" if Path(sys.argv[0]).name == "kubectl-limr" else "limr"
     try:
-        limr.main(prog_name="limr")
+        limr.main(prog_name=called, complete_var=COMPLETION)
     except LimrError as error:
-        click.echo(f"limr: {error}", err=True)
-        sys.exit(1)
-
-
-def _imported(module: str) -> object:
-    try:
-        return importlib.import_module(module)
+        _fail(str(error))
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] == "limr":
             raise
-        raise LimrError(f"this command needs {error.name}; install limr[tools] (or a trainer extra)") from error
+        _fail(f"this command needs {error.name}; install limr[tools] (or a trainer extra)")
+
+
+def _fail(sentence: str) -> NoReturn:
+    click.echo(f"limr: {sentence}", err=True)
+    sys.exit(1)

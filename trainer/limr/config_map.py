@@ -17,10 +17,11 @@ from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
 from limr.channel import Channel
+from limr.config_map_keys import INPUT, POD, PROGRESS, RESULT, STOP
 from limr.errors import LimrError
 from limr.stage import Progress, StageInput, StageResult
 
-INPUT, STOP, POD, PROGRESS, RESULT = "input", "stop", "pod", "progress", "result"
+__all__ = ["INPUT", "POD", "PROGRESS", "RESULT", "STOP", "ConfigMapChannel"]
 
 PATCH_SECONDS = 5.0  # between two looks at `stop`
 REQUEST_SECONDS = 10.0

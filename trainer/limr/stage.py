@@ -94,6 +94,9 @@ class Progress(Document):
     steps: int = Field(0, description="Steps in all; 0 while unknown.")
     message: str = Field("", description="What it is doing.")
     reward_mean: float | None = Field(None, description="Mean reward of the last step's responses.")
+    reward_curve: tuple[float, ...] = Field(
+        (), max_length=40, description="Mean rewards of all steps so far; of 2, 4, 8 … steps each, to be 40 at most."
+    )
     tokens_per_second: float | None = Field(None, description="Response tokens per second in the last step.")
     eta_seconds: float | None = Field(None, description="Seconds that are left at this speed.")
     checkpoint_step: int | None = Field(None, description="Step of the last checkpoint, where a next attempt goes on.")

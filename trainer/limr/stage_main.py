@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Any
 
 from limr.channel import Channel
+from limr.container_output import copy_output
 from limr.errors import LimrError
 from limr.lifeline import die_with_parent
 from limr.plan.graph import ENGINE_KINDS
@@ -48,6 +49,7 @@ def main(arguments: Sequence[str], handlers: Mapping[StageKind, str] = HANDLERS)
     source.add_argument("--config-map", metavar="NAMESPACE/NAME", help="ConfigMap of the stage's attempt")
     parser.add_argument("--parent", type=int, help="end when this process ends; it must be the one that starts us")
     options = parser.parse_args(arguments)
+    copy_output()
     channel = _channel(options)
     signal.signal(signal.SIGTERM, lambda signum, frame: channel.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us

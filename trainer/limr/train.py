@@ -17,6 +17,7 @@ from pathlib import Path
 
 from limr import devices
 from limr.actors import connect
+from limr.curve import condensed
 from limr.evaluate import Questions, ask, load_questions
 from limr.learner.group import LearnerGroup
 from limr.learner.types import LearnerSettings
@@ -80,6 +81,7 @@ class Trainer:
             self._questions = load_questions(spec, workload.tokenizer)
         self._devices = devices.device_count(spec.cluster, devices.cluster_has_gpus())
         self._metrics: dict[str, float] = {}  # of the last step
+        self._rewards: list[float] = []  # the mean of every step
         # Rows and checkpoint of a step are written when its metrics are complete: the next step reports their seconds.
         self._writing = Stopwatch()
         self._charged_until = time.monotonic()
@@ -97,6 +99,7 @@ class Trainer:
         self._pace = Pace(done, steps)
         for step in range(done + 1, steps + 1):
             self._metrics = self._step(step)
+            self._rewards.append(self._metrics["reward_mean"])
             stop = step < steps and self._reporter.stop_requested()
             if stop or step == steps or step % self._spec.checkpoint.every_steps == 0:
                 with self._writing("writing"):
@@ -175,6 +178,7 @@ class Trainer:
             return 0
         self._learners.restore(folder)
         self._total = checkpoint.ledger
+        self._rewards = [step.metrics["reward_mean"] for step in self._journal.manifest.steps]
         return checkpoint.step
 
     def _checkpoint(self, step: int) -> None:
@@ -214,6 +218,7 @@ class Trainer:
                 steps=self._work.steps,
                 message=message,
                 reward_mean=self._metrics.get("reward_mean"),
+                reward_curve=condensed(self._rewards),
                 tokens_per_second=self._metrics.get("tokens_per_second"),
                 eta_seconds=self._pace.eta(step),
                 checkpoint_step=checkpoints[-1].step if checkpoints else None,

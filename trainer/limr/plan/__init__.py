@@ -12,6 +12,7 @@ from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
 from limr.plan.immutable import immutable_changes, may_change
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.phase import condition
+from limr.plan.retry import retry_request, with_retry
 from limr.plan.status import ACTIVE, Condition, EndedAttempt, Phase, StageState, StageStatus, Status
 
 __all__ = [
@@ -38,5 +39,7 @@ __all__ = [
     "may_change",
     "plan",
     "renewed",
+    "retry_request",
     "with_columns",
+    "with_retry",
 ]

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 from limr.plan.cluster import keeps_cluster
 from limr.plan.columns import with_columns
-from limr.plan.graph import ENGINE_KINDS, Child, Stage, graph
+from limr.plan.graph import ENGINE_KINDS, MAX_ATTEMPTS, Child, Stage, graph
 from limr.plan.observation import Finished, Observation, Running, Waiting
 from limr.plan.phase import conditions, phase_of
 from limr.plan.settle import ask_to_stop, changed, next_check, settle, start
@@ -27,6 +27,7 @@ Observations = Mapping[Child, Observation]
 
 # How soon a stage that waits for a cluster is looked at again, should nothing tell that it need not wait any more.
 RECHECK = timedelta(seconds=15)
+RENEWABLE = frozenset({StageState.FAILED, StageState.BLOCKED, StageState.PENDING})
 
 
 @dataclass(frozen=True)
@@ -70,12 +71,12 @@ def plan(
     )
 
 
-def renewed(status: Status) -> Status:
-    """The status with fresh tries for every unfinished stage, also failed ones: a person asked to go on."""
+def renewed(status: Status, only: str | None = None) -> Status:
+    """The status with fresh tries for every unfinished stage, also failed ones, or for one: a person asked to go on."""
     fresh = {
         name: changed(stage, state=StageState.PENDING, charged_attempts=0, retry_at=None)
         for name, stage in status.stages.items()
-        if stage.state in (StageState.FAILED, StageState.BLOCKED, StageState.PENDING)
+        if stage.state in RENEWABLE and stage.attempt < MAX_ATTEMPTS and only in (None, name)
     }
     return status.model_copy(update={"stages": {**status.stages, **fresh}})
 
@@ -201,6 +202,7 @@ class _Turn:
             stages=self._stages,
             device_hours=device_hours(self._stages),
             results=self._results(),
+            retried=self._before.retried,
         )
         return with_columns(status)
 

@@ -157,11 +157,17 @@ def _finished(stage: StageStatus, result: StageResult, limits: Limits, now: date
                 selected=result.selected,
                 outputs=dict(result.outputs),
                 ledger=stage.ledger + result.ledger,
+                progress=_without_curve(stage.progress),
             )
         case Outcome.SUSPENDED:
             return close(stage, result.reason, result.message, False, limits, now, result.ledger)
         case Outcome.FAILED:
             return close(stage, result.reason, result.message, True, limits, now, result.ledger)
+
+
+def _without_curve(progress: Progress | None) -> Progress | None:
+    """The report has the whole one, and a status may hold hundreds of stages that are over."""
+    return progress and progress.model_copy(update={"reward_curve": ()})
 
 
 def _terminated(stage: StageStatus, limits: Limits, now: datetime) -> StageStatus:

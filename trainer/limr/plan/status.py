@@ -92,6 +92,7 @@ class Status(Document):
     spent: str = Field("", description="Device-hours with two decimals.")
     charged_attempts: int = Field(0, description="Attempts that failed, of all stages.")
     message: str = Field("", description="The most telling condition's message.")
+    retried: str = Field("", description="The last request for fresh tries that was honoured: limr.dev/retry.")
 
     def condition(self, kind: str) -> Condition | None:
         return next((condition for condition in self.conditions if condition.type == kind), None)

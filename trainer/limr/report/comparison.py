@@ -9,7 +9,7 @@ import numpy as np
 
 from limr.report.formats import interval_points, points
 from limr.report.schema import AVERAGE, Difference, Row, Verdict
-from limr.report.sources import Model, Sources
+from limr.report.sources import Evaluation, Model, Sources
 from limr.selection import registry
 from limr.spec import Arm
 from limr.stage import Interval, Ledger
@@ -20,22 +20,29 @@ BASE = "base"
 
 def rows(sources: Sources) -> list[Row]:
     """The base model, if it was evaluated, then the arms in the order of the spec."""
-    answers = _answers(sources)
+    answers = _of(sources)
     base = [_base_row(answers[BASE])] if BASE in answers else []
     return base + [_arm_row(sources, arm, answers.get(arm.name, {})) for arm in sources.experiment.spec.arms]
 
 
 def differences(sources: Sources, table: Sequence[Row]) -> list[Difference]:
     """Each scored arm against each other arm, then each arm against the base model, on every benchmark."""
-    answers = _answers(sources)
-    found = []
-    for first, second in _pairs([row for row in table if row.name in answers]):
-        ours, theirs = answers[first.name], answers[second.name]
-        common = [name for name in ours if name in theirs]
-        found += [_difference(first.name, second.name, name, [ours[name]], [theirs[name]]) for name in common]
-        if len(common) > 1:
-            both = [[group[name] for name in common] for group in (ours, theirs)]
-            found.append(_difference(first.name, second.name, AVERAGE, *both))
+    answers = _of(sources)
+    pairs = _pairs([row for row in table if row.name in answers])
+    return [
+        difference
+        for first, second in pairs
+        for difference in between(first.name, answers[first.name], second.name, answers[second.name])
+    ]
+
+
+def between(first: str, ours: Mapping[str, Answers], second: str, theirs: Mapping[str, Answers]) -> list[Difference]:
+    """Two models' answers by benchmark: the difference on each one that both answered, and on all of these together."""
+    common = [name for name in ours if name in theirs]
+    found = [_difference(first, second, name, [ours[name]], [theirs[name]]) for name in common]
+    if len(common) > 1:
+        both = [[group[name] for name in common] for group in (ours, theirs)]
+        found.append(_difference(first, second, AVERAGE, *both))
     return found
 
 
@@ -48,12 +55,14 @@ def _pairs(table: Sequence[Row]) -> Iterator[tuple[Row, Row]]:
     yield from ((arm, base) for base in table if base.strategy is None for arm in arms)
 
 
-def _answers(sources: Sources) -> dict[str, dict[str, Answers]]:
+def _of(sources: Sources) -> dict[str, dict[str, Answers]]:
+    return answers_of(sources.evaluation) if sources.evaluation else {}
+
+
+def answers_of(evaluation: Evaluation) -> dict[str, dict[str, Answers]]:
     """Answers by row and benchmark; the seeds of an arm together."""
-    if sources.evaluation is None:
-        return {}
     groups: dict[str, list[Model]] = {}
-    for model in sources.evaluation.models:
+    for model in evaluation.models:
         groups.setdefault(model.arm or BASE, []).append(model)
     return {
         name: {

@@ -71,30 +71,41 @@ class _Reader:
 
     def _evaluation(self) -> Evaluation | None:
         data = self._bytes("evaluate", "results")
-        if data is None:
-            return None
-        document = json.loads(data)
-        models = document["models"]
-        return Evaluation(
-            benchmarks=[
-                BenchmarkFacts(name=name, **{key: answered[key] for key in ("questions", "samples", "temperature")})
-                for name, answered in models[0]["benchmarks"].items()
-            ],
-            models=[self._model(model) for model in models],
-            ledger=Ledger.model_validate(document["ledger"]) if "ledger" in document else None,
-        )
+        return evaluation(data) if data is not None else None
 
-    def _model(self, model: Mapping[str, Any]) -> Model:
-        accuracy = {
-            name: np.array([sum(samples) / len(samples) for samples in answered["correct"]])
-            for name, answered in model["benchmarks"].items()
-        }
-        return Model(model["arm"], model["seed"], accuracy)
+
+def evaluation(data: bytes) -> Evaluation:
+    """From the bytes of the Evaluation stage's output "results"."""
+    document = json.loads(data)
+    models = document["models"]
+    benchmarks = models[0]["benchmarks"]
+    return Evaluation(
+        benchmarks=[
+            BenchmarkFacts(name=name, **{key: answered[key] for key in ("questions", "samples", "temperature")})
+            for name, answered in benchmarks.items()
+        ],
+        questions={name: answered["question_ids"] for name, answered in benchmarks.items()},
+        models=[_model(model) for model in models],
+        ledger=Ledger.model_validate(document["ledger"]) if "ledger" in document else None,
+    )
+
+
+def _model(model: Mapping[str, Any]) -> Model:
+    accuracy = {
+        name: np.array([sum(samples) / len(samples) for samples in answered["correct"]])
+        for name, answered in model["benchmarks"].items()
+    }
+    return Model(model["arm"], model["seed"], accuracy)
+
+
+def prompt_ids(subset: bytes) -> set[str]:
+    """Those of a selection's output "subset"."""
+    return set(pq.read_table(io.BytesIO(subset), columns=["prompt_id"])["prompt_id"].to_pylist())
 
 
 def _scores(scores: bytes, subset: bytes) -> Scores:
     table = pq.read_table(io.BytesIO(scores))
-    kept = set(pq.read_table(io.BytesIO(subset), columns=["prompt_id"])["prompt_id"].to_pylist())
+    kept = prompt_ids(subset)
     ids = table["prompt_id"].to_pylist()
     return Scores(
         ids=ids,

@@ -54,6 +54,7 @@ class Model:
 @dataclass(frozen=True)
 class Evaluation:
     benchmarks: Sequence[BenchmarkFacts]
+    questions: Mapping[str, Sequence[str]]  # ids in the order of the answers, by benchmark
     models: Sequence[Model]
     ledger: Ledger | None
 

@@ -1,0 +1,62 @@
+"""`limr suspend NAME` and `limr resume NAME`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import click
+
+from limr.errors import LimrError
+from limr.kubectl.access import Cluster
+from limr.kubectl.experiments import RESOURCE, Experiment, find, wait
+from limr.kubectl.options import cluster_options, name_argument, waiting_options
+from limr.kubectl.sparkline import short_duration
+from limr.kubectl.view import FINAL, plain_line
+from limr.plan import Phase
+
+STOPPED = (Phase.SUSPENDING, Phase.SUSPENDED)
+
+
+@click.command()
+@name_argument
+@waiting_options
+@cluster_options
+def suspend(cluster: Cluster, name: str, waits: bool, timeout: float) -> None:
+    """Stop an experiment at its next checkpoints and free its machines. Nothing is lost."""
+    _set(cluster, name, True)
+    if waits:
+        _wait(cluster, name, lambda seen: seen.status.phase is Phase.SUSPENDED, timeout, "suspended")
+    click.echo(f"{name} is suspended" if waits else f"{name} stops at its next checkpoints; see: limr status {name}")
+
+
+@click.command()
+@name_argument
+@waiting_options
+@cluster_options
+def resume(cluster: Cluster, name: str, waits: bool, timeout: float) -> None:
+    """Let a suspended experiment go on at the step that it stopped at."""
+    _set(cluster, name, False)
+    if waits:
+        _wait(cluster, name, lambda seen: seen.status.phase not in STOPPED, timeout, "resumed")
+    click.echo(f"{name} goes on")
+
+
+def _set(cluster: Cluster, name: str, suspended: bool) -> None:
+    experiment = find(cluster, name)
+    if experiment.status.phase in FINAL:
+        raise LimrError(f"{name} is {experiment.status.phase}: there is nothing to {'stop' if suspended else 'resume'}")
+    cluster.patch(RESOURCE, name, {"spec": {"schedule": {"suspend": suspended}}})
+
+
+def _wait(cluster: Cluster, name: str, holds: Callable[[Experiment], bool], seconds: float, what: str) -> None:
+    """Until the operator has seen the change and `holds`, or the experiment has ended meanwhile."""
+
+    def done(seen: Experiment) -> bool:
+        return seen.seen and (holds(seen) or seen.status.phase in FINAL)
+
+    experiment = wait(cluster, name, done, seconds)
+    if not done(experiment):
+        reason = plain_line(experiment.status) if experiment.seen else "no operator has seen the change: is it running?"
+        raise LimrError(f"{name} is not {what} after {short_duration(seconds)}: {reason}")
+    if not holds(experiment):
+        raise LimrError(f"{name} is {experiment.status.phase}: it ended before it was {what}")
