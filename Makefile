@@ -54,9 +54,10 @@ chart-tools: $(INSTALLED)
 manifests: $(INSTALLED)
 	$(CHART).manifests
 
-# The chart's README, from the comments in values.yaml.
+# The chart's README, from the comments in values.yaml, and the tables of docs/metrics.md.
 chart-docs: $(INSTALLED)
 	$(CHART).readme
+	$(CHART).metrics_page
 
 # The real thing on the test node, about a quarter of an hour; fails without `make cluster-up images` (needs root).
 e2e: $(INSTALLED)

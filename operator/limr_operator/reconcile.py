@@ -19,7 +19,7 @@ from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status
 from limr.spec import Experiment
 from limr.stage import StageInput
 from limr.validate import InvalidSpec
-from limr_operator import acceptance, diagnose, names
+from limr_operator import acceptance, diagnose, metrics, names
 from limr_operator.announce import announce
 from limr_operator.api import Api, NotFound
 from limr_operator.objects import Attempt, Defaults, manifests
@@ -64,6 +64,7 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         made = plan(experiment, before, seen, now, root=experiment.root, slots=0)
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
+    metrics.count(before, status, now)
     announce(experiment, before, status, api)
     _act(made, children, leftovers(children, made.status, now), api, settings.defaults)
     return _pause(made, bool(findings), _expiry(experiment, status, api, now), now)

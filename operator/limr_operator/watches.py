@@ -56,6 +56,9 @@ class Watches:
             return None
         return Snapshot(found[0], [thing for kind in CHILDREN for thing in self._indices[kind].get(key, ())])
 
+    def experiments(self) -> list[Object]:
+        return [found for key in self for found in self._indices[names.KIND].get(key, ())]
+
     def __iter__(self) -> Iterator[Key]:
         """The experiments there are."""
         return iter(list(self._indices.get(names.KIND, {})))

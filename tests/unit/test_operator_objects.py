@@ -126,6 +126,26 @@ def test_roles_of_a_ray_job() -> None:
     assert cluster["authOptions"] == {"mode": "token"}
 
 
+def test_the_head_serves_metrics_that_may_be_scraped() -> None:
+    objects = made(attempt())
+    ray_job = objects["RayJob"]["spec"]
+    assert ray_job["entrypoint"].endswith("--config-map rl/demo--probe-1 --metrics-port 9464")
+    (head,) = ray_job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in head["ports"]}
+    # KubeRay's Service has these by itself only while the container names no port.
+    assert {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}.items() < ports.items()
+    assert ports["limr-metrics"] == 9464
+    scraped = objects["NetworkPolicy"]["spec"]["ingress"][-1]
+    assert {port["port"] for port in scraped["ports"]} == {8080, 9464}
+    assert scraped["from"] == [{"namespaceSelector": {}}]
+
+
+def test_a_job_serves_none() -> None:
+    (container,) = templates(attempt(StageKind.SELECTION))["driver"]["spec"]["containers"]
+    assert "ports" not in container
+    assert "--metrics-port" not in container["command"]
+
+
 def test_an_evaluation_has_no_learners() -> None:
     assert templates(attempt(StageKind.EVALUATION)).keys() == {"driver", "rollout"}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from limr.plan.graph import ENGINE_KINDS
 from limr.spec import Role
-from limr.stage import StageKind
+from limr.stage import METRICS_PORT, StageKind
 from limr_operator import names
 from limr_operator.objects import pod
 from limr_operator.objects.common import Attempt, Manifest
@@ -50,7 +50,7 @@ def ray_job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
         "spec": {
             # The other modes fail a running job when a log stream closes for half a minute.
             "submissionMode": "HTTPMode",
-            "entrypoint": " ".join(_command(attempt)),
+            "entrypoint": " ".join([*_command(attempt), "--metrics-port", str(METRICS_PORT)]),
             "backoffLimit": 0,  # attempts are the operator's
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 0,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from limr.spec import Place, Role
+from limr.stage import METRICS_PORT
 from limr_operator import names
 from limr_operator.objects.common import Attempt, Manifest
 from limr_operator.objects.overlay import merged
@@ -24,6 +25,11 @@ PRE_STOP = (
     f"for i in $(seq {GRACE_SECONDS - 10}); do "
     "grep -qsE 'ray::_Hos[t]|limr[.]stage_main' /proc/[0-9]*/cmdline || exit 0; sleep 1; done"
 )
+# The ports of a Ray head. KubeRay's Service has its own only as long as the container names none.
+RAY_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
+HEAD_PORTS = [
+    {"name": name, "containerPort": port} for name, port in (*RAY_PORTS.items(), ("limr-metrics", METRICS_PORT))
+]
 RAY_LIFECYCLE = {"preStop": {"exec": {"command": ["bash", "-c", PRE_STOP]}}}
 
 
@@ -52,6 +58,8 @@ def template(attempt: Attempt, role: str, place: Place, defaults: Defaults, comm
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],
     }
     container |= {"command": command} if command else {"lifecycle": RAY_LIFECYCLE}
+    if role == "driver" and not command:
+        container["ports"] = HEAD_PORTS
     if spec.storage.credentials_secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.credentials_secret}}]
     pod: Manifest = {
