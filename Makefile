@@ -46,7 +46,7 @@ s3-server: $(INSTALLED)
 control-plane: $(INSTALLED)
 	$(CLUSTER).binaries --control-plane
 
-# As above: Helm, helm-docs and kubeconform.
+# As above: Helm, helm-docs, kubeconform, and Debian's Prometheus.
 chart-tools: $(INSTALLED)
 	$(CHART)
 
@@ -107,7 +107,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/bench.txt
-	for benchmark in benchmarks/bench_{grading,selection,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	for benchmark in benchmarks/bench_{grading,metrics,selection,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 # 1,000 experiments against a real API server.
 bench-operator: $(INSTALLED) control-plane
