@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -96,6 +97,13 @@ def test_an_attempt_that_was_suspended() -> None:
 def test_reasons_of_plug_ins_share_a_series() -> None:
     update = {"state": StageState.FAILED, "reason": "MyOwnReason", "charged_attempts": 3, "finished_at": NOW}
     assert attempts(counted(RUNNING, RUNNING.model_copy(update=update))) == {"Other": 1}
+
+
+def test_documented_reasons_of_ended_attempts_have_series_of_their_own() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "resource.md").read_text("utf-8")
+    rows = page.partition("| reason | meaning | charged |")[2].partition("\n\n")[0].splitlines()[2:]
+    reasons = {row.split("`")[1] for row in rows}
+    assert reasons - {"NeedsFailedStage"} <= metrics.REASONS  # that one says why none begins
 
 
 def test_nothing_is_counted_while_nothing_ends() -> None:
