@@ -46,7 +46,7 @@ s3-server: $(INSTALLED)
 control-plane: $(INSTALLED)
 	$(CLUSTER).binaries --control-plane
 
-# As above: Helm, helm-docs and kubeconform.
+# As above: Helm, helm-docs, kubeconform, and Debian's Prometheus.
 chart-tools: $(INSTALLED)
 	$(CHART)
 
@@ -54,9 +54,10 @@ chart-tools: $(INSTALLED)
 manifests: $(INSTALLED)
 	$(CHART).manifests
 
-# The chart's README, from the comments in values.yaml.
+# The chart's README, from the comments in values.yaml, and the tables of docs/metrics.md.
 chart-docs: $(INSTALLED)
 	$(CHART).readme
+	$(CHART).metrics_page
 
 # The real thing on the test node, about a quarter of an hour; fails without `make cluster-up images` (needs root).
 e2e: $(INSTALLED)
@@ -106,7 +107,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/bench.txt
-	for benchmark in benchmarks/bench_{grading,selection,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	for benchmark in benchmarks/bench_{grading,metrics,selection,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 # 1,000 experiments against a real API server, and KubeRay with RayJobs; on an otherwise idle machine.
 bench-operator: $(INSTALLED) control-plane

@@ -66,9 +66,9 @@ class Run:
         (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
         self.storage = {"uri": str(folder / "runs"), **(storage or {})}
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
         log = (self.folder / "log").open("ab")
-        command = [sys.executable, "-m", "limr", "run", "experiment.yaml"]
+        command = [sys.executable, "-m", "limr", "run", "experiment.yaml", *options]
         return subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=subprocess.STDOUT)
 
     def finish(self, process: subprocess.Popen[bytes]) -> None:

@@ -42,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--own-namespace", default=os.environ.get("POD_NAMESPACE", "default"))
     parser.add_argument("--identity", default=os.environ.get("POD_NAME", f"{socket.gethostname()}-{os.getpid()}"))
     parser.add_argument("--lease", default="limr-operator", help="name of the Lease that replicas share")
-    parser.add_argument("--port", type=int, default=8080, help="of /healthz and /readyz")
+    parser.add_argument("--port", type=int, default=8080, help="of /healthz, /readyz and /metrics")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser
 

@@ -14,7 +14,7 @@ import kopf
 import kubernetes
 from aiohttp import web
 
-from limr_operator import acceptance, names
+from limr_operator import acceptance, metrics, names
 from limr_operator import lease as leases
 from limr_operator.api import PAGE, Api, ApiError, Conflict
 from limr_operator.lease import Lease, NotLeading
@@ -37,7 +37,7 @@ class Options:
     own_namespace: str
     identity: str  # of this replica
     lease_name: str
-    port: int  # of /healthz and /readyz
+    port: int  # of /healthz, /readyz and /metrics
     reconcile: Settings
 
 
@@ -177,20 +177,25 @@ class Operator:
         loop = asyncio.get_running_loop()
         now = datetime.now(UTC).replace(microsecond=0)  # the API keeps whole seconds
         try:
-            return await loop.run_in_executor(
-                self._threads, reconcile, snapshot, self._api, self._options.reconcile, now
-            )
+            with metrics.reconcile_seconds.time():
+                return await loop.run_in_executor(
+                    self._threads, reconcile, snapshot, self._api, self._options.reconcile, now
+                )
         except Conflict:
             return STALE_SECONDS
         except NotLeading:
             return None  # whoever leads now does it
+        except Exception:
+            metrics.reconcile_errors.inc()
+            raise
 
     def _on_lease(self, body: kopf.Body) -> None:
         self._liveness.delivered(body.spec.get("renewTime") or "")
 
     async def _serve(self) -> web.AppRunner:
         app = web.Application()
-        app.add_routes([web.get("/healthz", self._healthz), web.get("/readyz", self._readyz)])
+        pages = {"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics}
+        app.add_routes([web.get(path, page) for path, page in pages.items()])
         runner = web.AppRunner(app, handle_signals=False, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
         await web.TCPSite(runner, port=self._options.port).start()
@@ -205,6 +210,17 @@ class Operator:
         return web.Response(
             text="ready" if self._liveness.ready else "starting", status=200 if self._liveness.ready else 503
         )
+
+    async def _metrics(self, request: web.Request) -> web.Response:
+        leading = self._lease.leading
+        readings = metrics.Readings(
+            queue=len(self._queue),
+            lag_seconds=self._liveness.lag_seconds,
+            leading=leading,
+            experiments=self._watches.experiments() if leading else (),
+        )
+        page = await asyncio.to_thread(metrics.page, readings)
+        return web.Response(body=page, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
 def _configuration() -> kubernetes.client.Configuration:

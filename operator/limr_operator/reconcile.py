@@ -18,7 +18,7 @@ from limr.config_map import STOP
 from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status, plan, retry, with_retry
 from limr.spec import Experiment
 from limr.validate import InvalidSpec
-from limr_operator import acceptance, diagnose, names
+from limr_operator import acceptance, diagnose, metrics, names
 from limr_operator.announce import announce
 from limr_operator.api import Api, ApiError, NotFound
 from limr_operator.objects import Attempt, Defaults, manifests, spec_digest
@@ -68,6 +68,7 @@ def reconcile(snapshot: Snapshot, api: Api, settings: Settings, now: datetime) -
         made = plan(experiment, asked, seen, now, root=experiment.root, slots=0)
     status = acceptance.judged(made.status, before, findings, now)
     _store(manifest, status, before, api)
+    metrics.count(before, status, now)
     try:
         waits = _act(made, children, leftovers(children, made.status, now), shared, api, settings.defaults, now)
     except ApiError:

@@ -80,8 +80,7 @@ class Watches:
         found = self._experiments.get(key)
         if not found:
             return None
-        newest = next(reversed(found.values()))
-        return Snapshot(json.loads(newest), list(self._children.get(key, {}).values()))
+        return Snapshot(json.loads(_newest(found)), list(self._children.get(key, {}).values()))
 
     def uids(self) -> set[str]:
         """Of all that is kept."""
@@ -96,6 +95,11 @@ class Watches:
 
     def _everything(self) -> tuple[Kept, Kept]:
         return self._experiments, self._children
+
+    def experiments(self) -> Iterator[Object]:
+        """As they are now; the work of reading them is done as the iterator goes, in whatever thread."""
+        texts = [_newest(found) for found in self._experiments.values()]
+        return map(json.loads, texts)
 
     def __iter__(self) -> Iterator[Key]:
         """The experiments there are."""
@@ -122,6 +126,10 @@ class Watches:
             _drop(kept, key, uid)
         else:
             kept.setdefault(key, {})[uid] = thing
+
+
+def _newest(found: dict[str, str]) -> str:
+    return next(reversed(found.values()))
 
 
 def _drop(kept: Kept, key: Key, uid: str) -> None:

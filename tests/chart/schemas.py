@@ -1,4 +1,4 @@
-"""Strict JSON schemas for kubeconform, out of Kubernetes' own module and our CRD: nothing is fetched."""
+"""Strict JSON schemas for kubeconform, out of Kubernetes' own module, our CRD and the Prometheus operator's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from cluster.binaries import KUBECONFORM
+from cluster.binaries import KUBECONFORM, PROMETHEUS_OPERATOR
 from cluster.kubernetes_module import VERSION
 from servers.go_program import run_go
 
@@ -45,7 +45,18 @@ def _write_schema(api_version: str, kind: str, folder: Path) -> None:
     parts = [kind.lower(), *([group.partition(".")[0]] if group else []), version]
     file = folder / f"{'-'.join(parts)}.json"
     if not file.exists():
-        file.write_text(json.dumps(_of_crd() if group == "limr.dev" else _of_kind(group, version, kind)))
+        file.write_text(json.dumps(_schema(group, version, kind)))
+
+
+def _schema(group: str, version: str, kind: str) -> Object:
+    match group:
+        case "limr.dev":
+            return _of_crd(CHART / "files" / "crd.yaml")
+        case "monitoring.coreos.com":
+            folder = PROMETHEUS_OPERATOR.source() / "example" / "prometheus-operator-crd"
+            return _of_crd(folder / f"{group}_{kind.lower()}s.yaml")
+        case _:
+            return _of_kind(group, version, kind)
 
 
 def _of_kind(group: str, version: str, kind: str) -> Object:
@@ -59,8 +70,8 @@ def _of_kind(group: str, version: str, kind: str) -> Object:
     return {"$ref": f"#/definitions/{name}", "definitions": needed}
 
 
-def _of_crd() -> Object:
-    crd = yaml.safe_load((CHART / "files" / "crd.yaml").read_text("utf-8"))
+def _of_crd(file: Path) -> Object:
+    crd = yaml.safe_load(file.read_text("utf-8"))
     schema = _strict(crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
     schema["properties"]["metadata"] = {"type": "object"}
     return schema

@@ -17,6 +17,9 @@ KUBECONFORM = GoProgram("kubeconform", "github.com/yannh/kubeconform/cmd/kubecon
 
 CONTROL_PLANE = ("kube-apiserver", "kubectl", "kube-controller-manager")
 NODE = ("kube-scheduler", "kubelet", "kube-proxy")
+# Only for its CustomResourceDefinitions: a version whose checksum the public database has.
+PROMETHEUS_OPERATOR = GoProgram("prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "v0.85.0")
+
 CHART_TOOLS = (HELM, KUBECONFORM)
 
 

@@ -12,6 +12,7 @@ SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 CONTROL_PLANE = {"etcd": "etcd-server"}
 IMAGES = {"buildah": "buildah", "skopeo": "skopeo", "mmdebstrap": "mmdebstrap"}
+MONITORING = {"prometheus": "prometheus", "promtool": "prometheus"}
 NODE = {
     **CONTROL_PLANE,
     **IMAGES,

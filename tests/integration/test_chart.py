@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from chart import manifests, readme, schemas
+from chart import manifests, monitoring, readme, schemas
 from chart.helm import CHART, Object, documents, helm, of_kind, only, rendered
 from cluster.kubernetes_module import kubernetes_program
 from command import CommandFailed
@@ -47,6 +47,8 @@ WRONG = {
     "networkPolicy.apiPorts={0}": "at '/networkPolicy/apiPorts/0': minimum: got 0, want 1",
     "serviceAccount.create=false": "serviceAccount.name: is missing; name the ServiceAccount",
     "extraEnv[0].name=POD_NAME": "at '/extraEnv/0/name': 'not' failed",
+    "metrics.interval=often": "at '/metrics/interval': 'often' does not match pattern",
+    "metrics.dashboard.enabled=true": "at '/metrics': additional properties 'dashboard' not allowed",
 }
 
 
@@ -119,6 +121,25 @@ def test_it_may_be_a_part_of_another_chart(tmp_path: Path) -> None:
     assert only(found, "Deployment")["metadata"]["name"] == "p-limr"
 
 
+def test_nothing_of_prometheus_or_grafana_is_needed_by_default() -> None:
+    objects = rendered()
+    assert not any("monitoring.coreos.com" in thing["apiVersion"] for thing in objects)
+    assert not of_kind(objects, "Service")
+
+
+def test_monitors_find_what_serves_metrics() -> None:
+    objects = rendered(*monitoring.VALUES)
+    service, operator = only(objects, "Service"), only(objects, "Deployment")["spec"]["template"]
+    assert service["spec"]["selector"].items() <= monitoring.labels_of(operator).items()
+    wanted = only(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"]
+    assert wanted.items() <= monitoring.labels_of(service).items()
+    stages = only(objects, "PodMonitor")["spec"]
+    assert stages["namespaceSelector"] == {"any": True}
+    assert [endpoint["port"] for endpoint in stages["podMetricsEndpoints"]] == ["limr-metrics"]
+    some = only(rendered(*monitoring.VALUES, *VALUES["namespaces"]), "PodMonitor")["spec"]
+    assert some["namespaceSelector"] == {"matchNames": ["limr-system", "research"]}
+
+
 def test_images() -> None:
     defaults = container(rendered())
     assert defaults["image"] == "limr-operator:0.1.0"
@@ -169,7 +190,8 @@ def test_the_experiments_of_helm_test_are_valid(folder: Path) -> None:
         objects = rendered(*values)
         pod = only(objects, "Pod")
         assert wanted in pod["spec"]["containers"][0]["command"]
-        files = next(thing for thing in of_kind(objects, "ConfigMap"))["data"]
+        maps = [thing["data"] for thing in of_kind(objects, "ConfigMap")]
+        (files,) = (data for data in maps if "experiment.json" in data)
         experiment = json.loads(files["experiment.json"])
         assert experiment["spec"].get("schedule", {}).get("suspend", False) is (wanted == "Accepted")
         assert problems(experiment) == []

@@ -143,6 +143,26 @@ def test_the_log_of_a_ray_job_is_also_the_output_of_its_head() -> None:
     assert [place for place, is_told in told.items() if is_told] == [(StageKind.PROBE, "driver")]
 
 
+def test_the_head_serves_metrics_that_may_be_scraped() -> None:
+    objects = made(attempt())
+    ray_job = objects["RayJob"]["spec"]
+    assert ray_job["entrypoint"].endswith("--config-map rl/demo--probe-1 --metrics-port 9464")
+    (head,) = ray_job["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in head["ports"]}
+    # KubeRay's Service has these by itself only while the container names no port.
+    assert {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}.items() < ports.items()
+    assert ports["limr-metrics"] == 9464
+    scraped = objects["NetworkPolicy"]["spec"]["ingress"][-1]
+    assert {port["port"] for port in scraped["ports"]} == {8080, 9464}
+    assert scraped["from"] == [{"namespaceSelector": {}}]
+
+
+def test_a_job_serves_none() -> None:
+    (container,) = templates(attempt(StageKind.SELECTION))["driver"]["spec"]["containers"]
+    assert "ports" not in container
+    assert "--metrics-port" not in container["command"]
+
+
 def test_an_evaluation_has_no_learners() -> None:
     assert templates(attempt(StageKind.EVALUATION)).keys() == {"driver", "rollout"}
 
@@ -205,7 +225,7 @@ def test_an_attempt_in_a_shared_cluster_makes_the_cluster_and_submits_to_it() ->
     assert list(objects)[-2:] == ["RayCluster", "RayJob"]
     assert objects["RayJob"]["spec"] == {
         "submissionMode": "HTTPMode",
-        "entrypoint": "python -m limr.stage_main --config-map rl/demo--probe-1",
+        "entrypoint": "python -m limr.stage_main --config-map rl/demo--probe-1 --metrics-port 9464",
         "backoffLimit": 0,
         "clusterSelector": {"ray.io/cluster": "demo--probe-1"},
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
 
 from limr.stage import Progress, StageInput, StageResult
 
@@ -26,6 +27,11 @@ class Channel(ABC):
 
     @abstractmethod
     def progress(self, progress: Progress) -> None: ...
+
+    def step(  # noqa: B027 - no channel must carry it
+        self, metrics: Mapping[str, float], responses: Mapping[str, Collection[float]]
+    ) -> None:
+        """Nothing: the manifest has it, and limr.metrics shows it."""
 
     def beat(self) -> None:
         """Says again what was said last, with the time of now."""

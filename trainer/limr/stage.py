@@ -6,13 +6,15 @@ ConfigMap), so a stage cannot tell where it runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from limr.spec import Experiment
+
+METRICS_PORT = 9464  # of stages on a cluster
 
 
 class StageKind(StrEnum):
@@ -143,6 +145,10 @@ class Reporter(Protocol):
     """How a stage speaks to whoever started it."""
 
     def progress(self, progress: Progress) -> None: ...
+
+    def step(self, metrics: Mapping[str, float], responses: Mapping[str, Collection[float]]) -> None:
+        """A step ended: its metrics, and what was measured of each of its responses."""
+        ...
 
     def stop_requested(self) -> bool:
         """True once the stage should checkpoint and return Outcome.SUSPENDED at the next step boundary."""

@@ -24,7 +24,7 @@ from limr.container_output import copy_output
 from limr.errors import LimrError
 from limr.lifeline import die_with_parent
 from limr.plan.graph import ENGINE_KINDS
-from limr.stage import ArmResult, Interval, Outcome, Selected, StageInput, StageKind, StageResult
+from limr.stage import ArmResult, Interval, Outcome, Reporter, Selected, StageInput, StageKind, StageResult
 from limr.stage_files import FileChannel, StageFiles
 from limr.store import open_store
 from limr.store.base import Store
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str], handlers: Mapping[StageKind, str] = HANDLERS)
     source.add_argument("input", type=Path, nargs="?", help="input.json of the stage's attempt")
     source.add_argument("--config-map", metavar="NAMESPACE/NAME", help="ConfigMap of the stage's attempt")
     parser.add_argument("--parent", type=int, help="end when this process ends; it must be the one that starts us")
+    parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics there; default: not")
     options = parser.parse_args(arguments)
     copy_output()
     channel = _channel(options)
@@ -56,7 +57,9 @@ def main(arguments: Sequence[str], handlers: Mapping[StageKind, str] = HANDLERS)
     sys.excepthook = _crash_reporter(channel)
     if options.parent is not None:
         die_with_parent(options.parent)
-    result = _result(channel.read_input(), channel, handlers)
+    # A laptop's metrics are for that laptop; a Pod's are for who may reach it.
+    address = "127.0.0.1" if options.config_map is None else "0.0.0.0"
+    result = _result(channel.read_input(), channel, handlers, (address, options.metrics_port))
     channel.finish(result)
     return 1 if result.outcome is Outcome.FAILED else 0
 
@@ -85,14 +88,17 @@ def _failure(reason: str, message: str, channel: Channel) -> StageResult:
     return StageResult(outcome=Outcome.FAILED, reason=reason, message=message, ledger=channel.last.ledger)
 
 
-def _result(stage_input: StageInput, channel: Channel, handlers: Mapping[StageKind, str]) -> StageResult:
+def _result(
+    stage_input: StageInput, channel: Channel, handlers: Mapping[StageKind, str], metrics: tuple[str, int | None]
+) -> StageResult:
     channel.beat()
     kind = stage_input.stage.kind
     try:
         handler = _handler(handlers[kind])
         store = open_store(stage_input.root, stage_input.experiment.spec.storage.endpoint)
         if kind in ENGINE_KINDS:
-            result: StageResult = handler(stage_input, store, channel)
+            with _measured(stage_input, channel, *metrics) as reporter:
+                result: StageResult = handler(stage_input, store, reporter)
             return result
         with _beating(channel):
             outputs = handler(stage_input, store)
@@ -123,6 +129,19 @@ def _handler(path: str) -> Callable[..., Any]:
             "install limr with the extra trainer-cpu or trainer-gpu"
         ) from error
     return handler
+
+
+@contextmanager
+def _measured(stage_input: StageInput, channel: Channel, address: str, port: int | None) -> Iterator[Reporter]:
+    """What the stage is to speak to, so that what it says can be scraped."""
+    if port is None:
+        yield channel
+        return
+    from limr.metrics import StageMetrics, served  # a laptop need not have the library
+
+    metrics = StageMetrics(stage_input, channel)
+    with served(metrics, address, port):
+        yield metrics
 
 
 @contextmanager

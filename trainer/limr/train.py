@@ -139,7 +139,20 @@ class Trainer:
             table = trajectory_table(sampled, measured, work.prompts, self._attempt)
             texts = text_table(sampled, work.prompts) if self._spec.storage.texts else None
             self._journal.add_step(step, sampled.epoch, table, metrics, texts)
+        self._reporter.step(
+            metrics | self._standing(step, rollouts),
+            {"response_tokens": rollouts.lengths, "sampler_ratio": measured.ratio_mean},
+        )
         return metrics
+
+    def _standing(self, step: int, rollouts: Rollouts) -> dict[str, float]:
+        """How this process stands after the step, which is of no interest later."""
+        return {
+            "policy_version_lag": step - 1 - rollouts.version,
+            "engine_restarts": self._engines.replaced,
+            "store_queue": self._journal.on_their_way,
+            "uncommitted": step - self._journal.manifest.last_step,
+        }
 
     @contextmanager
     def _part(self, name: str, step: int, clock: Stopwatch) -> Iterator[None]:

@@ -10,13 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from limr.config_map import INPUT, STOP
+from limr.stage import METRICS_PORT
 from limr_operator.objects.common import Attempt, Manifest, Workplace
 
 RBAC = "rbac.authorization.k8s.io"
 # DNS, HTTPS, the Kubernetes API behind its Service, and plain HTTP for model hubs behind a proxy.
 PORTS = ((53, "UDP"), (53, "TCP"), (443, "TCP"), (6443, "TCP"), (80, "TCP"))
 DASHBOARD_PORT = 8265  # KubeRay submits jobs there
-METRICS_PORT = 8080
+RAY_METRICS_PORT = 8080
 KUBERAY = {"key": "app.kubernetes.io/name", "operator": "In", "values": ["kuberay", "kuberay-operator"]}
 
 
@@ -83,7 +84,7 @@ def network_policy(place: Workplace) -> Manifest:
             "ingress": [
                 {"from": [own]},
                 {"from": [kuberay], "ports": [_port(DASHBOARD_PORT)]},
-                {"from": [anywhere], "ports": [_port(METRICS_PORT)]},
+                {"from": [anywhere], "ports": [_port(METRICS_PORT), _port(RAY_METRICS_PORT)]},
             ],
             "egress": [{"to": [own]}, {"ports": [_port(*port) for port in _outgoing(place)]}],
         },

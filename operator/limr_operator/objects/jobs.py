@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from limr.stage import StageKind
+from limr.stage import METRICS_PORT, StageKind
 from limr_operator import names
 from limr_operator.objects import pod
 from limr_operator.objects.cluster import queue_label, ray_cluster_spec, roles
@@ -36,7 +36,7 @@ def ray_job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
         "spec": {
             # The other modes fail a running job when a log stream closes for half a minute.
             "submissionMode": "HTTPMode",
-            "entrypoint": " ".join(_command(attempt)),
+            "entrypoint": " ".join([*_command(attempt), "--metrics-port", str(METRICS_PORT)]),
             "backoffLimit": 0,  # attempts are the operator's
             **(_in_shared_cluster(attempt) if attempt.shares else _in_own_cluster(attempt, defaults)),
         },

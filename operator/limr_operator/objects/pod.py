@@ -8,6 +8,7 @@ from typing import Any
 
 from limr import container_output
 from limr.spec import Place, Role, Spec
+from limr.stage import METRICS_PORT
 from limr_operator import names
 from limr_operator.objects.common import Manifest, Workplace
 from limr_operator.objects.overlay import merged
@@ -26,6 +27,11 @@ PRE_STOP = (
     f"for i in $(seq {GRACE_SECONDS - 10}); do "
     "grep -qsE 'ray::_Hos[t]|limr[.]stage_main' /proc/[0-9]*/cmdline || exit 0; sleep 1; done"
 )
+# The ports of a Ray head. KubeRay's Service has its own only as long as the container names none.
+RAY_PORTS = {"gcs-server": 6379, "dashboard": 8265, "client": 10001, "metrics": 8080}
+HEAD_PORTS = [
+    {"name": name, "containerPort": port} for name, port in (*RAY_PORTS.items(), ("limr-metrics", METRICS_PORT))
+]
 RAY_LIFECYCLE = {"preStop": {"exec": {"command": ["bash", "-c", PRE_STOP]}}}
 
 
@@ -56,6 +62,7 @@ def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, 
     container |= {"command": command} if command else {"lifecycle": RAY_LIFECYCLE}
     if role == "driver" and not command:  # its process is not the container's own
         container["env"].append({"name": container_output.PATH, "value": CONTAINER_OUTPUT})
+        container["ports"] = HEAD_PORTS
     if spec.storage.credentials_secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.credentials_secret}}]
     pod: Manifest = {

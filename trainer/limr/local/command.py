@@ -32,12 +32,18 @@ from limr.validate.options import file_argument, set_option
     help="Folder that a relative storage.uri starts from. Default: the current one.",
 )
 @set_option
-def run(file: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
+@click.option(
+    "--metrics-port",
+    type=click.IntRange(1, 65535),
+    help="Serve Prometheus metrics of probe, trainings and evaluation on this port of 127.0.0.1. Default: not.",
+)
+def run(file: Path, workdir: Path, overrides: tuple[str, ...], metrics_port: int | None) -> None:
     """Run an experiment on this machine, or go on where it stopped.
 
     Ctrl-C stops it after a checkpoint; running the same command again goes on.
     """
-    sys.exit(execute(file, workdir, overrides))
+    command = [*STAGE_COMMAND, *(["--metrics-port", str(metrics_port)] if metrics_port else [])]
+    sys.exit(execute(file, workdir, overrides, command))
 
 
 def execute(

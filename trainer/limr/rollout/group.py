@@ -51,7 +51,8 @@ class EngineGroup:
         self._role = role
         self._settings = settings
         self._wait = wait_seconds
-        self._replacements_left = replacements
+        self._replacements = replacements
+        self.replaced = 0
         self._engines = [self._spawn(index) for index in range(role.replicas)]
         self._weights: tuple[tuple[Any, ...], Fingerprint] | None = None
 
@@ -101,9 +102,9 @@ class EngineGroup:
                 ref = self._engines[index].call(*call)
 
     def _replace(self, index: int, loss: ActorLost) -> None:
-        if self._replacements_left == 0:
+        if self.replaced == self._replacements:
             raise loss
-        self._replacements_left -= 1
+        self.replaced += 1
         log.warning("%s; starting another engine in its place", loss)
         self._engines[index].kill()
         self._engines[index] = engine = self._spawn(index)

@@ -83,6 +83,11 @@ class Journal:
         """The stage's history as an output: its manifest."""
         return Output(uri=self._uri(layout.MANIFEST), digest=digest.of_bytes(_encoded(self.manifest)))
 
+    @property
+    def on_their_way(self) -> int:
+        """Steps added that the store does not have yet."""
+        return self._writer.on_their_way
+
     def restore(self, fetch: Fetch) -> CheckpointRecord | None:
         """Fetches the last checkpoint whose bytes verify.
 

@@ -44,6 +44,11 @@ class StepWriter:
         """Steps added and not yet taken."""
         return len(self._steps)
 
+    @property
+    def on_their_way(self) -> int:
+        """Steps added that are not in the store yet."""
+        return sum(not future.done() for future in self._steps)
+
     def add(self, step: int, epoch: int, table: pa.Table, metrics: Mapping[str, float], texts: pa.Table | None) -> None:
         """Raises what a step before this one failed with."""
         for future in self._steps:
