@@ -58,7 +58,8 @@ def counted(before: StageStatus, after: StageStatus) -> Samples:
     """What one change adds."""
     earlier = samples()
     metrics.count(Status(stages={"probe": before}), Status(stages={"probe": after}), NOW)
-    return {key: value - earlier.get(key, 0.0) for key, value in samples().items() if value != earlier.get(key, 0.0)}
+    changed = {key: value - earlier.get(key, 0.0) for key, value in samples().items() if key[0].startswith("limr_")}
+    return {key: value for key, value in changed.items() if value}
 
 
 def attempts(change: Samples) -> dict[str, float]:
