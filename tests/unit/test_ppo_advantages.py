@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limr.ppo.advantages import gae, token_rewards
@@ -41,7 +41,6 @@ def test_token_rewards_example():
     assert kl.tolist() == [1.0, 2.0, 3.0]
 
 
-@settings(deadline=None)
 @given(batches())
 def test_token_rewards_equal_a_loop(batch):
     kl, _, lengths, rewards = flatten(batch)
@@ -61,7 +60,6 @@ def test_gae_example():
     assert returns.tolist() == [1.5, 4.0, 3.0]
 
 
-@settings(deadline=None)
 @given(batches(), RATES, RATES)
 def test_gae_equals_a_loop_over_each_sequence(batch, gamma, lam):
     rewards, values, lengths, _ = flatten(batch)
@@ -71,7 +69,6 @@ def test_gae_equals_a_loop_over_each_sequence(batch, gamma, lam):
     assert returns.tolist() == pytest.approx([r for _, sequence in expected for r in sequence], abs=1e-4)
 
 
-@settings(deadline=None)
 @given(batches())
 def test_with_both_rates_1_the_advantage_is_all_future_reward_minus_the_value(batch):
     rewards, values, lengths, _ = flatten(batch)
@@ -80,7 +77,6 @@ def test_with_both_rates_1_the_advantage_is_all_future_reward_minus_the_value(ba
     assert returns.tolist() == pytest.approx(expected, abs=1e-4)
 
 
-@settings(deadline=None)
 @given(batches())
 def test_with_lambda_0_the_advantage_is_the_temporal_difference(batch):
     rewards, values, lengths, _ = flatten(batch)
@@ -118,7 +114,6 @@ def test_sums_per_sequence_are_exact():
     assert sums.tolist() == pytest.approx([n * torch.tensor(0.1).item(), torch.tensor(0.1).item()], rel=1e-12)
 
 
-@settings(deadline=None)
 @given(batches())
 def test_flat_helpers_equal_loops(batch):
     x, _, lengths, rewards = flatten(batch)

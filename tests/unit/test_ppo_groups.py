@@ -3,7 +3,7 @@ import statistics
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limr.ppo import grpo, rloo
@@ -23,7 +23,6 @@ def test_grpo_example():
     assert result.tolist() == pytest.approx([0.75 / 0.5001] + [-0.25 / 0.5001] * 3 + [0.0] * 4)
 
 
-@settings(deadline=None)
 @given(grouped_rewards())
 def test_grpo_equals_a_loop(case):
     group, prompts = case
@@ -34,7 +33,6 @@ def test_grpo_equals_a_loop(case):
     assert grpo.advantages(torch.tensor(prompts).flatten(), group).tolist() == pytest.approx(expected, abs=1e-5)
 
 
-@settings(deadline=None)
 @given(REWARDS, st.integers(2, 9))
 def test_equal_rewards_give_exactly_nothing(reward, group):
     rewards = torch.full((group,), reward)
@@ -55,7 +53,6 @@ def test_rloo_example():
     assert result.tolist() == pytest.approx([0.0, -1.5, 1.5, 2.0, -1.0, -1.0])
 
 
-@settings(deadline=None)
 @given(grouped_rewards())
 def test_rloo_equals_a_loop(case):
     group, prompts = case

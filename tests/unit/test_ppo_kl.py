@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limr.ppo.kl import kl
@@ -16,7 +16,6 @@ def test_example(estimator, expected):
     assert result.item() == pytest.approx(expected, rel=1e-6)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(LOGPS, LOGPS), min_size=1, max_size=8))
 def test_equals_the_formulas(pairs):
     logp, ref = (torch.tensor(column) for column in zip(*pairs, strict=True))

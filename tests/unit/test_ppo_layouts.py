@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
@@ -41,7 +41,6 @@ def test_predictors_refuse_a_sequence_without_a_prompt():
         predictors(torch.tensor([4, 2]), torch.tensor([2, 2]), packed=True)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=6), st.booleans())
 def test_each_predictor_stands_one_before_its_token(shapes, packed):
     tokens = iter(range(1000))

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limr.ppo.losses import aggregate, importance_weights, policy_loss, value_loss
@@ -23,7 +23,6 @@ def naive_policy_loss(logp, old, advantage, low, high, dual):
     return -gain
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(LOGPS, LOGPS, NUMBERS), min_size=1, max_size=8), st.sampled_from([None, 1.5, 3.0]))
 def test_policy_loss_equals_a_loop(tokens, dual):
     logp, old, advantages = (torch.tensor(column) for column in zip(*tokens, strict=True))
@@ -70,7 +69,6 @@ def test_policy_loss_stays_finite_for_absurd_ratios(gap, advantage):
     assert torch.isfinite(logp.grad).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(NUMBERS, NUMBERS, NUMBERS), min_size=1, max_size=8), st.sampled_from([None, 0.2, 1.0]))
 def test_value_loss_equals_a_loop(tokens, epsilon):
     expected = []
@@ -111,7 +109,6 @@ def test_aggregate_example():
     assert aggregate(loss, total_tokens=12, mean_per_microbatch=True).item() == 3
 
 
-@settings(deadline=None)
 @given(st.lists(NUMBERS, min_size=1, max_size=30), st.permutations(range(30)), st.integers(1, 7))
 def test_aggregate_does_not_depend_on_order_or_shards(losses, order, size):
     shuffled = [losses[i] for i in order if i < len(losses)]

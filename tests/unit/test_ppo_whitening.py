@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limr.ppo.whitening import moments, whiten
@@ -21,7 +21,6 @@ def test_example():
     assert whiten(x, moments(x)).tolist() == [-1.0, 1.0]
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=30))
 def test_equals_two_exact_passes(values):
     x = torch.tensor(values)

@@ -77,7 +77,6 @@ def test_quick_verdicts_on_numbers_are_math_verifys(answer: str, reference: str)
 
 
 @given(small, small)
-@settings(deadline=None)
 def test_quick_verdicts_on_equal_numbers_are_math_verifys(answer: str, reference: str) -> None:
     assert quick_equal(answer, reference) == math_verify_equal(answer, reference)
 

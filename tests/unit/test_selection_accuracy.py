@@ -7,7 +7,7 @@ from collections import defaultdict
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from selection_samples import Sample, matrix_of, trainings
 
@@ -41,13 +41,11 @@ def check(matrix: AccuracyMatrix, samples: list[Sample]) -> None:
             assert matrix.reward_sum[row, column] == pytest.approx(reward_sum, abs=1e-12)
 
 
-@settings(deadline=None)
 @given(trainings(), st.integers(1, 9))
 def test_counts_do_not_depend_on_order_or_batches(samples: list[Sample], batch: int) -> None:
     check(matrix_of(samples, batch), samples)
 
 
-@settings(deadline=None)
 @given(trainings(), st.integers(0, 30))
 def test_parts_merge_to_the_whole(samples: list[Sample], cut: int) -> None:
     parts = [part for part in (samples[:cut], samples[cut:]) if part]
@@ -128,7 +126,6 @@ names = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(names, max_size=8), min_size=1, max_size=5))
 def test_the_index_numbers_any_names(calls: list[list[str]]) -> None:
     index = PromptIndex()

@@ -7,7 +7,7 @@ from importlib import metadata
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from selection_samples import Sample, matrix_of, naive_lim, samples_of_curves, trainings
 
@@ -34,7 +34,6 @@ def by_prompt(samples: list[Sample], matrix: AccuracyMatrix, scores: Scores) -> 
     return {text[name]: value for name, value in values if value == value}
 
 
-@settings(deadline=None)
 @given(trainings(), st.sampled_from(list(Reading)))
 def test_lim_equals_plain_python(samples: list[Sample], reading: Reading) -> None:
     matrix = matrix_of(samples)
@@ -42,7 +41,6 @@ def test_lim_equals_plain_python(samples: list[Sample], reading: Reading) -> Non
     assert scored == pytest.approx(naive_lim(samples, reading.value), rel=1e-9, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(trainings())
 def test_the_readings_code_and_paper_agree_where_every_failure_costs_the_same(samples: list[Sample]) -> None:
     """The reward is then an affine function of the correctness, and LIM does not change under those."""
@@ -54,7 +52,6 @@ def test_the_readings_code_and_paper_agree_where_every_failure_costs_the_same(sa
     assert not code.strict
 
 
-@settings(deadline=None)
 @given(trainings())
 def test_corrected_never_selects_what_is_never_or_always_solved(samples: list[Sample]) -> None:
     matrix = matrix_of(samples)
@@ -100,7 +97,6 @@ def test_an_always_solved_prompt_scores_exactly_zero() -> None:
     assert scores_of("lim", nobody, Reading.CORRECTED).values.tolist() == [0, 0]
 
 
-@settings(deadline=None)
 @given(trainings())
 def test_linear_is_the_correlation_with_the_epoch(samples: list[Sample]) -> None:
     matrix = matrix_of(samples)
@@ -115,7 +111,6 @@ def test_linear_is_the_correlation_with_the_epoch(samples: list[Sample]) -> None
             assert score == pytest.approx(statistics.correlation(*zip(*points, strict=True)), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(trainings())
 def test_variance_is_that_of_the_epochs_seen(samples: list[Sample]) -> None:
     matrix = matrix_of(samples)
@@ -177,7 +172,6 @@ def test_scores_are_rounded_as_a_person_does() -> None:
     assert np.isnan(rounded(np.array([np.nan]), 2)).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.floats(-5, 1), min_size=1, max_size=60), st.booleans())
 def test_the_suggested_threshold_selects_a_tenth(values: list[float], strict: bool) -> None:
     scores = Scores(np.array(values), np.ones(len(values), np.bool_), strict)
