@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -25,13 +26,14 @@ def ago(**time: float) -> datetime:
 
 
 def manifest(status: Status, name: str = "qwen-math", **spec: Any) -> dict[str, Any]:
+    said = with_columns(status).model_dump(mode="json", by_alias=True, exclude_none=True)
     metadata = {"name": name, "namespace": "rl", "uid": "3f2c1d00-1", "generation": 1}
     return {
         "apiVersion": "limr.dev/v1alpha1",
         "kind": "LIMRExperiment",
         "metadata": {**metadata, "creationTimestamp": "2026-01-01T23:40:00Z"},
         "spec": {"limits": {"attempts": 3, "deviceHours": 400}, **spec},
-        "status": with_columns(status).model_dump(mode="json", by_alias=True, exclude_none=True),
+        "status": json.loads(json.dumps(said, sort_keys=True)),  # as the API orders it
     }
 
 

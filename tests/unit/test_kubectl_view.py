@@ -157,7 +157,7 @@ def test_hundreds_of_stages_fit_a_screen() -> None:
     stages = examples.stages(probe=examples.PROBE) | trainings
     text = shown(examples.manifest(Status(phase=Phase.RUNNING, stages=stages)))
     assert len(text.splitlines()) < 20
-    assert "train-a-s0 … train-a-s399  400 Pending" in text
+    assert "train-a-s0 … train-random-s1  402 Pending" in text
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from pydantic import ValidationError
@@ -13,6 +13,7 @@ from limr.errors import LimrError
 from limr.kubectl.access import Cluster, Object
 from limr.kubectl.errors import NoSuchObject, Unreachable
 from limr.plan import StageStatus, Status
+from limr.stage import StageKind
 
 RESOURCE = f"{PLURAL}.{GROUP}"
 NAMES_SHOWN = 10
@@ -49,7 +50,8 @@ class Experiment:
 
 def parsed(manifest: Object) -> Experiment:
     try:  # the operator may be newer than this command
-        return Experiment(manifest, Status.model_validate(manifest.get("status") or {}, extra="ignore"))
+        status = Status.model_validate(manifest.get("status") or {}, extra="ignore")
+        return Experiment(manifest, status.model_copy(update={"stages": _in_order(status.stages)}))
     except ValidationError as error:
         problem = error.errors()[0]
         field = ".".join(map(str, problem["loc"]))
@@ -88,3 +90,9 @@ def wait(cluster: Cluster, name: str, holds: Callable[[Experiment], bool], secon
 def listed(names: list[str]) -> str:
     more = len(names) - NAMES_SHOWN
     return ", ".join(names[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _in_order(stages: Mapping[str, StageStatus]) -> dict[str, StageStatus]:
+    """As they follow each other; the API gives them by name."""
+    kinds = list(StageKind)
+    return dict(sorted(stages.items(), key=lambda item: kinds.index(item[1].kind)))
