@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from vllm.outputs import RequestOutput
 from limr.model_files import local_model
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings
 from limr.tensors import WeightBundle, from_bytes
+
+# It warns at every sync of each layer that has no weights of its own. Whether weights came is seen by the fingerprint.
+logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
 
 
 class Engine:
