@@ -23,7 +23,7 @@ from cluster.binaries import KUBERAY
 from cluster.control_plane import ControlPlane
 from cluster.daemons import Daemon, answers, free_ports, wait_until
 from cluster.kuberay import crd_files
-from load import NAMESPACE, Births, Costs, make_all, memory_mib, summary
+from load import NAMESPACE, Costs, Watch, make_all, memory_mib, summary
 from operator_lab import EXPERIMENT, client
 
 from limr.plan import Status, plan
@@ -49,11 +49,11 @@ def main() -> None:
         with Daemon("kuberay", command, Path(folder) / "kuberay.log") as kuberay:
             wait_until(lambda: answers(f"http://127.0.0.1:{probes}/readyz"), "KubeRay", 60)
             time.sleep(5)  # its watches
-            born = Births(plane, "RayCluster", lambda cluster: str(cluster["metadata"]["labels"][ORIGIN]))
+            clusters = Watch(plane, "RayCluster", lambda cluster: str(cluster["metadata"]["labels"][ORIGIN]))
             costs = Costs(api, plane, "APPLY rayjobs", kuberay=kuberay.pid)
             ray_job = _ray_job()
             made = make_all(api, lambda name: _named(ray_job, name), options.rayjobs, options.rate)
-            waits = born.wait(made)
+            waits = clusters.wait(made)
             print(f"KubeRay, {len(waits)} RayJobs at {options.rate:g}/s, from create to RayCluster: {summary(waits)}")
             print(costs.summary(len(waits)))
             print(f"  memory of KubeRay: {memory_mib(kuberay.pid):.0f} MiB")

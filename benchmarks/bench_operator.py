@@ -16,22 +16,29 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 from cluster.control_plane import ControlPlane
 from cluster.daemons import answers, free_ports, wait_until
 from cluster.kuberay import crd_files
-from load import NAMESPACE, PATIENCE_SECONDS, Births, Costs, make_all, memory_mib, summary
+from load import NAMESPACE, PATIENCE_SECONDS, Costs, Watch, make_all, memory_mib, summary
 from operator_lab import CRD, EXPERIMENT, client
 
 from limr_operator import names
 from limr_operator.api import KINDS, Api
+
+
+class State(NamedTuple):
+    """Of an experiment."""
+
+    queued: bool
+    looked_at: bool  # since its spec was last changed
 
 
 def main() -> None:
@@ -43,19 +50,20 @@ def main() -> None:
         plane.kubectl("create", "namespace", NAMESPACE)
         api = Api(client(plane.kubeconfig), fence=lambda: None)
         log = Path(folder) / "operator.log"
-        born = Births(plane, "RayJob", lambda ray_job: str(ray_job["metadata"]["labels"][names.EXPERIMENT]))
+        ray_jobs = Watch(plane, "RayJob", lambda ray_job: str(ray_job["metadata"]["labels"][names.EXPERIMENT]))
+        experiments = Watch(plane, names.KIND, lambda thing: str(thing["metadata"]["name"]), _state)
         with _operator(plane, log) as pid:
             costs = Costs(api, plane, "APPLY limrexperiments", operator=pid)
             applied = make_all(api, _experiment, options.experiments, options.rate)
-            waits = born.wait(applied)
+            waits = ray_jobs.wait(applied)
             print(f"{len(waits)} experiments at {options.rate:g}/s, from apply to RayJob: {summary(waits)}")
-            wait_until(lambda: _all(api, _queued), "what follows", PATIENCE_SECONDS, poll=1)
+            wait_until(lambda: _all(experiments, "queued"), "calm", PATIENCE_SECONDS)
             print(costs.summary(len(waits)))
             print(f"  memory of the operator: {memory_mib(pid):.0f} MiB")
         api.apply(_experiment("last"))  # in their order the last one
-        _restart("nothing had changed", plane, log, lambda: "last" in born.seen)
+        _restart("nothing had changed", plane, log, lambda: "last" in ray_jobs.born)
         _suspend_all(api, applied)
-        _restart("all had been suspended", plane, log, lambda: _all(api, _looked_at))
+        _restart("all had been suspended", plane, log, lambda: _all(experiments, "looked_at"))
 
 
 def _experiment(name: str) -> dict[str, Any]:
@@ -81,7 +89,7 @@ def _operator(plane: ControlPlane, log: Path) -> Iterator[int]:
 def _restart(when: str, plane: ControlPlane, log: Path, done: Callable[[], bool]) -> None:
     began = time.monotonic()
     with _operator(plane, log) as pid:
-        wait_until(done, "a look at each", PATIENCE_SECONDS, poll=0.5)
+        wait_until(done, "a look at each", PATIENCE_SECONDS)
         print(f"restart until every experiment was looked at, {when}: {time.monotonic() - began:.1f} s")
         print(f"  memory of the operator: {memory_mib(pid):.0f} MiB")
 
@@ -95,16 +103,14 @@ def _suspend_all(api: Api, experiments: Iterable[str]) -> None:
         list(pool.map(suspend, experiments))
 
 
-def _all(api: Api, fits: Callable[[dict[str, Any]], bool]) -> bool:
-    return all(fits(item) for item in api.list(names.KIND, NAMESPACE))
+def _all(experiments: Watch, what: str) -> bool:
+    return all(getattr(state, what) for state in list(experiments.newest.values()))
 
 
-def _queued(experiment: dict[str, Any]) -> bool:
-    return bool(experiment["status"].get("progress") == "queued")
-
-
-def _looked_at(experiment: dict[str, Any]) -> bool:
-    return bool(experiment["status"].get("observedGeneration") == experiment["metadata"]["generation"])
+def _state(experiment: Mapping[str, Any]) -> State:
+    status = experiment.get("status", {})
+    seen = status.get("observedGeneration") == experiment["metadata"]["generation"]
+    return State(queued=status.get("progress") == "queued", looked_at=seen)
 
 
 def _options() -> argparse.Namespace:

@@ -9,7 +9,7 @@ import statistics
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -22,34 +22,49 @@ from urllib3.exceptions import HTTPError
 
 from limr_operator.api import KINDS, Api, Kind
 
+Object = Mapping[str, Any]
+
 NAMESPACE = "bench"
 PATIENCE_SECONDS = 1800.0
 KINDS["RayCluster"] = Kind("ray.io", "v1", "rayclusters")
 
 
-class Births(threading.Thread):
-    """When the first object of a kind was heard of for each parent, as `parent` names it."""
+class Watch(threading.Thread):
+    """When the first object of a kind was heard of for each `name`, and what `keep` says of the newest."""
 
-    def __init__(self, plane: ControlPlane, kind: str, parent: Callable[[Mapping[str, Any]], str]) -> None:
+    def __init__(
+        self,
+        plane: ControlPlane,
+        kind: str,
+        name: Callable[[Object], str],
+        keep: Callable[[Object], Any] = lambda thing: None,
+    ) -> None:
         super().__init__(daemon=True)
-        self.seen: dict[str, float] = {}
+        self.born: dict[str, float] = {}
+        self.newest: dict[str, Any] = {}
         self._client = client(plane.kubeconfig)
-        self._path, self._parent = KINDS[kind].path(NAMESPACE), parent
+        self._path, self._name, self._keep = KINDS[kind].path(NAMESPACE), name, keep
         self.start()
 
     def run(self) -> None:
         url = f"{self._client.configuration.host}{self._path}?watch=true"
-        answer = self._client.rest_client.pool_manager.request("GET", url, preload_content=False)
         with suppress(HTTPError):  # the server ends with the benchmark
-            for line in answer:
-                event = json.loads(line)
-                if event["type"] == "ADDED":
-                    self.seen.setdefault(self._parent(event["object"]), time.monotonic())
+            while True:
+                self._follow(self._client.rest_client.pool_manager.request("GET", url, preload_content=False))
+
+    def _follow(self, answer: Iterable[bytes]) -> None:
+        for line in answer:
+            event = json.loads(line)
+            if event["type"] == "ERROR":  # a kind that was installed just now
+                return
+            name = self._name(event["object"])
+            self.born.setdefault(name, time.monotonic())
+            self.newest[name] = self._keep(event["object"])
 
     def wait(self, made: Mapping[str, float]) -> list[float]:
-        """Seconds from when each was made until its child was heard of, sorted."""
-        wait_until(lambda: len(self.seen) >= len(made), "a child for each", PATIENCE_SECONDS)
-        return sorted(self.seen[name] - at for name, at in made.items())
+        """Seconds from when each was made until it was heard of, sorted."""
+        wait_until(lambda: len(self.born) >= len(made), "one for each", PATIENCE_SECONDS)
+        return sorted(self.born[name] - at for name, at in made.items())
 
 
 def make_all(api: Api, make: Callable[[str], dict[str, Any]], count: int, rate: float) -> dict[str, float]:
