@@ -133,6 +133,8 @@ class _Runner:
                 return f"finished in {took}"
             case Finished(result) if result.outcome is Outcome.SUSPENDED:
                 return f"stopped after {took}: {result.message}"
+            case Finished(result) if result.outcome is Outcome.GUARDED:
+                return f"ended by a guard after {took} ({result.reason}): {result.message}"
             case Finished(result):
                 reason, message = result.reason, result.message
             case Died(reason, message):
