@@ -42,6 +42,7 @@ PPO = part(
     dualClip=of(None, 3),
     actorLearningRate=of(5e-7, 1e-6),
     adamBetas=of([0.9, 1]),
+    klCoefficient=of(0, 0.01),
 )
 SIZE = st.one_of(
     part({"sameAs": of("lim", "a", "b")}),
@@ -68,6 +69,7 @@ BENCHMARK = part(
     questionField=of("q"),
 )
 EVALUATION = part(protocol=of("paper"), benchmarks=st.lists(BENCHMARK, max_size=3), everySteps=of(None, None, 5))
+GUARDS = part(kl=part({"above": of(0.5)}), deviceHours=part(action=of("Stop", "Suspend")))
 CLUSTER = part(learner=part(replicas=of(1, 2, 3), tolerations=of([{"key": "gpu", "tolerationSeconds": None}])))
 
 
@@ -79,7 +81,7 @@ REQUIRED = {
 # Rules that join several parts are only looked at when each part is right, so not everything varies at once.
 GROUPS: tuple[dict[str, Values], ...] = (
     {"model": MODEL, "storage": STORAGE, "dataset": part({"uri": of("s3://b/d.json")}, answerField=of("a"))},
-    {"ppo": PPO, "cluster": CLUSTER},
+    {"ppo": PPO, "cluster": CLUSTER, "guards": GUARDS},
     {
         "arms": st.lists(ARM | FULL, min_size=1, max_size=4),
         "selection": STRATEGY | part(scoresFrom=of("s3://b/s.json"), roundDigits=of(2)),
@@ -132,5 +134,6 @@ def changes() -> Values:
         cluster=part(image=of("limr:2"), learner=part(replicas=of(1, 2))),
         schedule=part(suspend=of(True, False), queue=of("research"), reuseCluster=of(True, False)),
         limits=part(attempts=of(3, 9), deviceHours=of(None, 4.5)),
+        guards=part(kl=part({"above": of(0.5, 1)}), stall=of(None, {"seconds": 60})),
         ttlSecondsAfterFinished=of(None, 60),
     )

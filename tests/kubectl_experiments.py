@@ -8,7 +8,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from limr.plan import Condition, EndedAttempt, Phase, StageState, StageStatus, Status, with_columns
-from limr.stage import ArmResult, Interval, Ledger, Progress, Selected, StageKind
+from limr.plan.guards import trips
+from limr.spec import Action, Limits
+from limr.stage import ArmResult, Interval, Ledger, Progress, Selected, StageKind, Tripped
 
 NOW = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)
 KINDS = {
@@ -93,6 +95,29 @@ def running() -> dict[str, Any]:
             observed_generation=1,
             conditions=(ACCEPTED, going),
             stages=stages(probe=PROBE),
+            device_hours=12.35,
+        )
+    )
+
+
+def guarded() -> dict[str, Any]:
+    """The stage is as a guard leaves it; the conditions are the planner's own words."""
+    message = (
+        "the mean KL from the reference was above guards.kl.above = 0.3 nats per token at steps 118 to 120, 0.52 in "
+        "the last; the last good checkpoint is that of step 110"
+    )
+    tripped = Tripped(guard="kl", action=Action.SUSPEND, settings='{"above":0.3}')
+    stopped = PROBE.model_copy(
+        update={"state": StageState.PENDING, "reason": "KLAboveBound", "message": message, "tripped": tripped}
+    )
+    said = next(trips({"probe": stopped}, Limits(), broke=False))
+    holds = condition("Suspended", "Guarded", "nothing is running, because of guards.kl of probe; see Guarded")
+    return manifest(
+        Status(
+            phase=Phase.SUSPENDED,
+            observed_generation=1,
+            conditions=(ACCEPTED, condition("Guarded", *said), holds),
+            stages=stages(probe=stopped),
             device_hours=12.35,
         )
     )

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import yaml
 from engines import ARITHMETIC, MODEL
 
 from limr.model_files import local_model
+from limr.plan import Status
 from limr.store import open_store
 from limr.store.base import Store
 from limr.store.manifest import Manifest, read_manifest
@@ -55,6 +56,24 @@ EXPERIMENT: dict[str, Any] = {
 }
 
 
+ROLES = ["driver", "stage", "learner", "engine"]
+
+
+def roles(root: psutil.Process) -> dict[str, list[psutil.Process]]:
+    """The processes of a run by what they do: driver, stage, learner, engine."""
+    found: dict[str, list[psutil.Process]] = {role: [] for role in ROLES} | {"driver": [root]}
+    for process in root.children(recursive=True):
+        try:
+            command, environment = process.cmdline(), process.environ()
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if "limr.stage_main" in command:
+            found["stage"].append(process)
+        elif any("_Host" in part for part in command):
+            found["learner" if "DS_ACCELERATOR" in environment else "engine"].append(process)
+    return found
+
+
 class Run:
     """`limr run`, to be killed, run again and looked at. `storage` replaces the spec's, for S3."""
 
@@ -75,9 +94,12 @@ class Run:
         code = process.wait(RUN_SECONDS)
         assert code == 0, (self.folder / "log").read_text()
 
+    def status(self) -> Status:
+        """As `limr run` wrote it last."""
+        return Status.model_validate_json(next(self.folder.rglob("status.json")).read_text())
+
     def attempts(self) -> dict[str, int]:
-        status = json.loads(next(self.folder.rglob("status.json")).read_text())
-        return {name: stage["attempt"] for name, stage in status["stages"].items()}
+        return {name: stage.attempt for name, stage in self.status().stages.items()}
 
     def store(self) -> Store:
         return open_store(f"{self.storage['uri']}/default/small", self.storage.get("endpoint"))

@@ -157,6 +157,12 @@ RULES = [
         {"schedule": {"reuseCluster": True, "parallelStages": 2}},
         "reuseCluster runs one stage at a time, not parallelStages = 2; set parallelStages to 1 or remove it",
     ),
+    of_spec(
+        "no reference to be far from",
+        {"guards": {"kl": {"above": 0.5}}, "ppo": {"klCoefficient": 0}},
+        "with ppo.klCoefficient = 0 there is no reference to be far from; remove this guard or write a coefficient",
+    ),
+    of_spec("guard without its bound", {"guards": {"stall": {}}}, "seconds"),
     benchmarks("benchmark twice", MATH, MATH, says="two benchmarks have the same name"),
     benchmarks("benchmark average", {**MATH, "name": "average"}, says="a column 'average' of its own"),
     benchmarks("nothing to evaluate", everySteps=5, says="everySteps has no benchmarks to evaluate"),

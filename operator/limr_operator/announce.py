@@ -64,7 +64,7 @@ def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
             yield News("StageSucceeded", f"{where}: {new.message or 'done'}")
         case StageState.FAILED:
             yield News("StageFailed", f"{where}: {new.reason}: {new.message}", warning=True)
-        case StageState.PENDING if new.retry_at:
+        case StageState.PENDING if new.retry_at or new.tripped:
             ended = EndedAttempt(attempt=new.attempt, reason=new.reason, message=new.message)
             yield _retry(name, ended, old, new)
         # That its Pods are being started follows from StageStarting.
@@ -85,8 +85,10 @@ def _fresh_tries(status: Status) -> News:
 
 
 def _retry(name: str, ended: EndedAttempt, old: StageStatus, new: StageStatus) -> News:
-    charged = new.charged_attempts > old.charged_attempts
-    return News("StageWillRetry", f"{name}, attempt {ended.attempt}: {ended.reason}: {ended.message}", warning=charged)
+    words = f"{name}, attempt {ended.attempt}: {ended.reason}: {ended.message}"
+    if new.tripped:
+        return News("GuardTripped", words, warning=True)
+    return News("StageWillRetry", words, warning=new.charged_attempts > old.charged_attempts)
 
 
 def _event(experiment: Experiment, news: News) -> dict[str, object]:

@@ -14,26 +14,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import RUN_SECONDS, Run
+from runs import ROLES, RUN_SECONDS, Run, roles
 
 pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(7200)]
-
-ROLES = ["driver", "stage", "learner", "engine"]
-
-
-def roles(root: psutil.Process) -> dict[str, list[psutil.Process]]:
-    """The processes of a run by what they do: driver, stage, learner, engine."""
-    found: dict[str, list[psutil.Process]] = {role: [] for role in ROLES} | {"driver": [root]}
-    for process in root.children(recursive=True):
-        try:
-            command, environment = process.cmdline(), process.environ()
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-        if "limr.stage_main" in command:
-            found["stage"].append(process)
-        elif any("_Host" in part for part in command):
-            found["learner" if "DS_ACCELERATOR" in environment else "engine"].append(process)
-    return found
 
 
 def kill_one(process: subprocess.Popen[bytes], role: str, delay: float) -> bool:

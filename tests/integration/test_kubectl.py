@@ -26,7 +26,7 @@ from servers.s3_server import S3Server
 
 from limr.plan import Phase, StageState, StageStatus, Status, graph
 from limr.report.stage import run_stage as write_report
-from limr.stage import ArmResult, Interval, Outcome, Output, StageInput, StageKind, StageResult
+from limr.stage import ArmResult, Interval, Ledger, Outcome, Output, StageInput, StageKind, StageResult, Tripped
 from limr.store import digest, open_store
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
@@ -119,6 +119,24 @@ def failing(times: int) -> Callable[[StageInput, int], StageResult | None]:
     return script
 
 
+def too_far(stage_input: StageInput, step: int) -> StageResult | None:
+    """The probe's first attempt is ended by its KL guard."""
+    guard = stage_input.experiment.spec.guards.kl
+    if stage_input.stage.kind is StageKind.PROBE and stage_input.attempt == 1 and guard:
+        return StageResult(
+            outcome=Outcome.GUARDED,
+            reason="KLAboveBound",
+            message="the KL was too high",
+            tripped=Tripped.by("kl", guard),
+        )
+    return succeed(stage_input, step)
+
+
+def expensive(stage_input: StageInput, step: int) -> StageResult | None:
+    result = succeed(stage_input, step)
+    return result and result.model_copy(update={"ledger": Ledger(device_seconds=7200)})
+
+
 def test_status_of_an_experiment_at_work_and_at_its_end(lab: Lab, on_call: OnCall) -> None:
     lab.apply()
     assert "The operator has not looked at it yet" in on_call.says("status", "demo")
@@ -179,6 +197,33 @@ def test_suspend_and_resume(lab: Lab, on_call: OnCall) -> None:
         assert lab.status().phase is not Phase.SUSPENDED
     lab.run()
     assert on_call.is_told("suspend", "demo") == "limr: demo is Complete: there is nothing to stop"
+
+
+def test_what_a_guard_has_suspended_is_resumed(plane: ControlPlane, roles: None, tmp_path: Path) -> None:
+    lab = Lab(plane, f"test-{secrets.token_hex(4)}", too_far)
+    on_call = person(plane, lab.namespace, "edit", tmp_path)
+    lab.apply(guards={"kl": {"above": 0.5}})
+    lab.run(lambda status: status.phase is Phase.SUSPENDED)
+    shown = on_call.says("status", "demo")
+    assert "Guarded: KLAboveBound\n  probe, attempt 1: the KL was too high; mend the cause" in shown
+    assert f"→ when the cause is mended: kubectl limr resume demo -n {lab.namespace}" in shown
+    assert "GuardTripped" in shown
+    assert on_call.says("resume", "demo") == "demo goes on\n"
+    assert lab.run().phase is Phase.COMPLETE
+    probe = lab.status().stages["probe"]
+    assert (probe.attempt, probe.charged_attempts, probe.previous and probe.previous.reason) == (2, 0, "KLAboveBound")
+
+
+def test_a_spent_budget_is_not_resumed_but_raised(plane: ControlPlane, roles: None, tmp_path: Path) -> None:
+    lab = Lab(plane, f"test-{secrets.token_hex(4)}", expensive)
+    on_call = person(plane, lab.namespace, "edit", tmp_path)
+    lab.apply(limits={"deviceHours": 1}, guards={"deviceHours": {"action": "Suspend"}})
+    lab.run(lambda status: status.phase is Phase.SUSPENDED)
+    told = on_call.is_told("resume", "demo")
+    assert told.startswith("limr: demo: limits.deviceHours = 1 are spent before the end of ")
+    assert told.endswith("raise limits.deviceHours to go on from there")
+    lab.apply(limits={"deviceHours": 100}, guards={"deviceHours": {"action": "Suspend"}})
+    assert lab.run().phase is Phase.COMPLETE
 
 
 def test_logs_say_why_there_are_none(lab: Lab, on_call: OnCall) -> None:

@@ -47,6 +47,27 @@ train-random-s1       Pending
 evaluate              Pending
 report                Pending"""
 
+GUARDED = """\
+qwen-math in rl: Suspended, 3h20m old, 12.35 of 400 device-hours
+
+Guarded: KLAboveBound
+  probe, attempt 2: the mean KL from the reference was above guards.kl.above =
+  0.3 nats per token at steps 118 to 120, 0.52 in the last; the last good
+  checkpoint is that of step 110; mend the cause and let it go on, or change
+  spec.guards.kl
+  → when the cause is mended: kubectl limr resume qwen-math -n rl
+
+STAGE                 STATE        TRY       STEP  REWARD  TOKENS/S    LEFT
+probe                 Pending        2    120/168   0.561
+  ███████████░░░░░  71%  ▁▂▂▃▃▄▄▄▅▅▅▆▆▆▆▆▇▇▇▇▇▇▇███████  0.10 to 0.56
+  KLAboveBound: the mean KL from the reference was above guards.kl.above = 0.3 …
+select-lim            Pending
+select-random         Pending
+train-lim-s1          Pending
+train-random-s1       Pending
+evaluate              Pending
+report                Pending"""
+
 FAILED = """\
 qwen-math in rl: Failed, 3h20m old, 31.50 of 400 device-hours
 
@@ -101,10 +122,11 @@ def shown(manifest: dict[str, Any], warnings: list[dict[str, Any]] | None = None
     [
         (examples.running(), [], RUNNING),
         (examples.suspended(), [], SUSPENDED),
+        (examples.guarded(), [], GUARDED),
         (examples.failed(), WARNINGS, FAILED),
         (examples.complete(), [], COMPLETE),
     ],
-    ids=["running", "suspended", "failed", "complete"],
+    ids=["running", "suspended", "guarded", "failed", "complete"],
 )
 def test_the_whole_view(manifest: dict[str, Any], warnings: list[dict[str, Any]], expected: str) -> None:
     assert shown(manifest, warnings) == expected

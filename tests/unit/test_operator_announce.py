@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from limr.plan import EndedAttempt, StageState, StageStatus, Status
-from limr.stage import StageKind
+from limr.spec import Action
+from limr.stage import StageKind, Tripped
 from limr_operator.announce import News, changes
 
 LOST = {"reason": "HeadLost", "message": "the Pod with its driver is gone"}
@@ -29,6 +30,11 @@ RETRIED = status(StageState.STARTING, 2, previous=EndedAttempt(attempt=1, **LOST
         (status(), status(), []),
         (status(), RETRIED, [News("StageWillRetry", TOLD), News("StageStarting", "probe, attempt 2")]),
         (status(StageState.PENDING, **LOST), RETRIED, [News("StageStarting", "probe, attempt 2")]),
+        (
+            status(),
+            status(StageState.PENDING, tripped=Tripped(guard="kl", action=Action.SUSPEND, settings="{}"), **LOST),
+            [News("GuardTripped", TOLD, warning=True)],
+        ),
         (
             status(),
             status(StageState.FAILED, charged_attempts=3, **LOST),

@@ -8,10 +8,24 @@ from enum import Enum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limr.plan import ACTIVE, Child, Died, Finished, Phase, Plan, Running, StageState, Status, Waiting, graph, plan
+from limr.plan import (
+    ACTIVE,
+    Child,
+    Died,
+    Finished,
+    Phase,
+    Plan,
+    Running,
+    StageState,
+    Status,
+    Waiting,
+    graph,
+    plan,
+    renewed,
+)
 from limr.plan.graph import ENGINE_KINDS
-from limr.spec import Experiment
-from limr.stage import Ledger, Outcome, Progress, StageResult
+from limr.spec import Action, Experiment
+from limr.stage import Ledger, Outcome, Progress, StageResult, Tripped
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 ARMS = [
@@ -21,13 +35,14 @@ ARMS = [
 ]
 
 
-def experiment(attempts: int, suspend: bool, reuse: bool) -> Experiment:
+def experiment(attempts: int, suspend: bool, reuse: bool, action: Action, bound: float) -> Experiment:
     spec = {
         "model": {"uri": "m"},
         "dataset": {"uri": "d"},
         "arms": ARMS,
         "evaluation": {"benchmarks": [{"name": "b", "uri": "b.json"}]},
         "limits": {"attempts": attempts, "heartbeatSeconds": 60, "activeDeadlineSeconds": 600},
+        "guards": {"kl": {"above": bound, "action": action}, "stall": {"seconds": 45, "action": action}},
         "schedule": {"suspend": suspend, "reuseCluster": reuse},
     }
     return Experiment.model_validate({"metadata": {"name": "demo"}, "spec": spec})
@@ -43,6 +58,9 @@ class Act(Enum):
     VANISH = "vanish"
     SUSPEND = "suspend"
     RESUME = "resume"
+    GUARD = "a guard ends it"
+    CHANGE_GUARD = "a person changes the guard"
+    GO_ON = "a person asks to go on"
     WAIT = "wait"
     LOSE_PLAN = "the caller dies after storing the status, before acting"
 
@@ -50,9 +68,10 @@ class Act(Enum):
 class World:
     """A caller that obeys the planner, and the children it made. Checks the promises at every step."""
 
-    def __init__(self, attempts: int, slots: int | None, reuse: bool = False) -> None:
-        self.attempts, self.slots, self.reuse = attempts, slots, reuse
+    def __init__(self, attempts: int, slots: int | None, reuse: bool = False, action: Action = Action.SUSPEND) -> None:
+        self.attempts, self.slots, self.reuse, self.action = attempts, slots, reuse, action
         self.suspend = False
+        self.bound = 1.0
         self.status = Status()
         self.now = T0
         self.children: dict[Child, Waiting | Running | Finished | Died] = {}
@@ -62,7 +81,7 @@ class World:
         self.succeeded: set[str] = set()
 
     def step(self, obey: bool = True) -> Plan:
-        exp = experiment(self.attempts, self.suspend, self.reuse)
+        exp = self.experiment()
         self.observed |= self.children.keys()
         made = plan(exp, self.status, self.children, self.now, root="r", slots=self.slots)
         assert plan(exp, made.status, self.children, self.now, root="r", slots=self.slots) == made
@@ -72,6 +91,9 @@ class World:
         if obey:
             self.obey(made)
         return made
+
+    def experiment(self) -> Experiment:
+        return experiment(self.attempts, self.suspend, self.reuse, self.action, self.bound)
 
     def obey(self, made: Plan) -> None:
         self.stops = made.stops
@@ -111,7 +133,7 @@ class World:
             assert not made.keeps_cluster
         elif engines & ACTIVE:
             assert made.keeps_cluster
-        elif self.suspend or self.status.phase in (Phase.COMPLETE, Phase.FAILED):
+        elif self.status.phase in (Phase.SUSPENDED, Phase.SUSPENDING, Phase.COMPLETE, Phase.FAILED):
             assert not made.keeps_cluster
         else:
             assert made.keeps_cluster == (StageState.PENDING in engines)
@@ -123,6 +145,10 @@ class World:
         live = self.live()
         if act in (Act.SUSPEND, Act.RESUME):
             self.suspend = act is Act.SUSPEND
+        elif act is Act.CHANGE_GUARD:
+            self.bound += 1
+        elif act is Act.GO_ON:
+            self.go_on()
         elif act is Act.WAIT:
             self.now += timedelta(seconds=1 + 97 * (pick % 9))
         elif live:
@@ -134,6 +160,8 @@ class World:
             self.children[child] = finished(Outcome.SUCCEEDED)
         elif act is Act.FAIL:
             self.children[child] = finished(Outcome.FAILED)
+        elif act is Act.GUARD:
+            self.children[child] = self.guarded()
         elif act in (Act.CRASH, Act.INTERRUPT):
             self.children[child] = Died("Crashed", "", charged=act is Act.CRASH)
         elif act is Act.QUEUE:
@@ -142,6 +170,16 @@ class World:
             self.children[child] = Running(Progress(updated_at=self.now.timestamp(), ledger=ledger))
         elif act is Act.VANISH and child in self.observed:
             del self.children[child]
+
+    def guarded(self) -> Finished:
+        kl = self.experiment().spec.guards.kl
+        assert kl is not None
+        tripped = Tripped.by("kl", kl)
+        return Finished(StageResult(outcome=Outcome.GUARDED, reason="KLAboveBound", message="", tripped=tripped))
+
+    def go_on(self) -> None:
+        """As a person asks by the annotation, which the caller honours before it plans."""
+        self.status = renewed(self.status)
 
 
 def finished(outcome: Outcome) -> Finished:
@@ -152,11 +190,17 @@ acts = st.lists(st.tuples(st.sampled_from(Act), st.integers(0, 20)), max_size=60
 
 
 @settings(max_examples=150, deadline=None)
-@given(acts=acts, attempts=st.integers(1, 3), slots=st.sampled_from([None, 1, 2]), reuse=st.booleans())
+@given(
+    acts=acts,
+    attempts=st.integers(1, 3),
+    slots=st.sampled_from([None, 1, 2]),
+    reuse=st.booleans(),
+    action=st.sampled_from(Action),
+)
 def test_any_history_keeps_the_promises_and_then_converges(
-    acts: list[tuple[Act, int]], attempts: int, slots: int | None, reuse: bool
+    acts: list[tuple[Act, int]], attempts: int, slots: int | None, reuse: bool, action: Action
 ) -> None:
-    world = World(attempts, slots, reuse)
+    world = World(attempts, slots, reuse, action)
     world.step()
     for act, pick in acts:
         world.act(act, pick)
@@ -168,6 +212,8 @@ def test_any_history_keeps_the_promises_and_then_converges(
         made = world.step()
         if world.status.phase in (Phase.COMPLETE, Phase.FAILED):
             break
+        if world.status.phase is Phase.SUSPENDED:
+            world.go_on()
         for child in world.live():
             world.children[child] = finished(Outcome.SUSPENDED if child in world.stops else Outcome.SUCCEEDED)
         if not made.children and not made.deletions and made.wake_at:

@@ -555,6 +555,53 @@ class Limits(Part):
     device_hours: float | None = Field(None, gt=0, description="Budget of the whole experiment.")
 
 
+class Action(StrEnum):
+    SUSPEND = "Suspend"
+    STOP = "Stop"
+
+
+class Guard(Part):
+    """Ends what goes wrong. Suspend: the whole experiment waits for a person; Stop: the stage fails, others go on."""
+
+    action: Action = Field(
+        Action.SUSPEND,
+        description="Suspend: the whole experiment, until a person lets it go on. Stop: the stage fails at once.",
+    )
+
+
+class RewardCollapse(Guard):
+    """A step is low when its mean reward is more than `drop` below the best mean over `steps` steps before it."""
+
+    drop: float = Field(gt=0, description="How far the mean reward falls below its best, an average over `steps`.")
+    steps: int = Field(10, ge=1, description="For how many steps in a row.")
+
+
+class KLBound(Guard):
+    above: float = Field(gt=0, description="Mean KL from the reference over a step's tokens, nats.")
+    steps: int = Field(3, ge=1, description="For how many steps in a row.")
+
+
+class Stall(Guard):
+    seconds: int = Field(ge=10, description="Since the last step ended, or since the attempt began to work.")
+
+
+class BudgetSpent(Guard):
+    action: Action = Field(
+        Action.STOP,
+        description="Stop: the experiment fails. Suspend: it is suspended. It goes on when limits.deviceHours is "
+        "raised, after both.",
+    )
+
+
+class Guards(Part):
+    """What ends a probe or a training that goes wrong; docs/guards.md. What is not written is not watched."""
+
+    reward_collapse: RewardCollapse | None = Field(None, description="The mean reward has fallen and stays down.")
+    kl: KLBound | None = Field(None, description="The policy is too far from the reference. Needs ppo.klCoefficient.")
+    stall: Stall | None = Field(None, description="No step ends, though the stage says that it works.")
+    device_hours: BudgetSpent = Field(BudgetSpent(), description="limits.deviceHours are spent.")
+
+
 RESERVED_NAMES = ("base", "probe")  # lines of the report that are no arms
 MAX_ARMS = 20
 _TWICE = "!self.arms.exists_one(other, other.name == arm.name)"
@@ -584,6 +631,7 @@ class Spec(Part):
     cluster: Cluster = Field(Cluster(), description="Image and workers.")
     schedule: Schedule = Field(Schedule(), description="Queueing and suspension.")
     limits: Limits = Field(Limits(), description="When to stop trying.")
+    guards: Guards = Field(Guards(), description="When to end what goes wrong before it has cost too much.")
     ttl_seconds_after_finished: int | None = Field(
         None, ge=0, description="Delete the resource this long after its end; what it stored stays. Default: never."
     )
@@ -622,11 +670,16 @@ class Spec(Part):
             "without a probe there is no default number of steps; write one",
             at="training.steps",
         ),
+        Cel(
+            "!has(self.guards.kl) || self.ppo.klCoefficient > 0.0",
+            "with ppo.klCoefficient = 0 there is no reference to be far from; remove this guard or write a coefficient",
+            at="guards.kl",
+        ),
     )
 
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> Self:
-        problems = [*_arm_problems(self), *_batch_problems(self), *_scores_problems(self)]
+        problems = [*_arm_problems(self), *_batch_problems(self), *_scores_problems(self), *_guard_problems(self)]
         if isinstance(info.context, list):  # limr.validate goes on, to find what else is wrong
             info.context.extend(f"spec.{problem}" for problem in problems)
         else:
@@ -677,6 +730,15 @@ def _scores_problems(spec: Spec) -> list[str]:
     if spec.training.steps is None and any(arm.steps is None for arm in spec.arms):
         problems.append("training.steps: without a probe there is no default number of steps; write one")
     return problems
+
+
+def _guard_problems(spec: Spec) -> list[str]:
+    if spec.guards.kl is None or spec.ppo.kl_coefficient > 0:
+        return []
+    return [
+        "guards.kl: with ppo.klCoefficient = 0 there is no reference to be far from; "
+        "remove this guard or write a coefficient"
+    ]
 
 
 class Metadata(BaseModel):

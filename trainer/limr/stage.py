@@ -12,7 +12,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from limr.spec import Experiment
+from limr.spec import Action, Experiment, Guard
 
 METRICS_PORT = 9464  # of stages on a cluster
 
@@ -29,6 +29,7 @@ class Outcome(StrEnum):
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     SUSPENDED = "Suspended"  # stopped on request, after a checkpoint; the attempt is not charged
+    GUARDED = "Guarded"  # ended by one of spec.guards, which `StageResult.tripped` names
 
 
 class Document(BaseModel):
@@ -131,12 +132,27 @@ class Selected(Document):
     of: int = Field(description="Prompts to choose from.")
 
 
+class Tripped(Document):
+    """The guard that ended an attempt."""
+
+    guard: str = Field(description="Its field in spec.guards.")
+    action: Action = Field(description="What it did: Suspend or Stop.")
+    settings: str = Field(description="The guard as it stood in the spec; when it is changed there, the stage goes on.")
+
+    @classmethod
+    def by(cls, name: str, guard: Guard) -> Tripped:
+        # Without defaults, so that a field which a later version adds is not taken for a change.
+        settings = guard.model_dump_json(by_alias=True, exclude_defaults=True)
+        return cls(guard=name, action=guard.action, settings=settings)
+
+
 class StageResult(Document):
     outcome: Outcome
     reason: str  # CamelCase, for conditions: Completed, Suspended, EngineLost, BadInput, …
     message: str  # a sentence for a person
     outputs: Mapping[str, Output] = {}
     ledger: Ledger = Ledger()  # of this attempt
+    tripped: Tripped | None = None  # with Outcome.GUARDED
     selected: Selected | None = None  # by Selection stages only
     results: tuple[ArmResult, ...] = ()  # by the Report stage only
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,13 @@ from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
 from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult
+from limr.step_guards import Alarm, Judgement, judge
 from limr.stopwatch import Pace, Stopwatch
 from limr.store.base import Store
 from limr.store.digest import FileRecord
 from limr.store.folders import merged, send
 from limr.store.journal import Journal
+from limr.store.manifest import rounded
 from limr.workload import Workload, load_workload
 
 FINGERPRINT_TOKENS = 64
@@ -80,8 +82,7 @@ class Trainer:
         if spec.evaluation.every_steps is not None:
             self._questions = load_questions(spec, workload.tokenizer)
         self._devices = devices.device_count(spec.cluster, devices.cluster_has_gpus())
-        self._metrics: dict[str, float] = {}  # of the last step
-        self._rewards: list[float] = []  # the mean of every step
+        self._history: list[Mapping[str, float]] = []  # metrics of every step, as the manifest has them
         # Rows and checkpoint of a step are written when its metrics are complete: the next step reports their seconds.
         self._writing = Stopwatch()
         self._charged_until = time.monotonic()
@@ -98,18 +99,41 @@ class Trainer:
         self._sync(done)
         self._pace = Pace(done, steps)
         for step in range(done + 1, steps + 1):
-            self._metrics = self._step(step)
-            self._rewards.append(self._metrics["reward_mean"])
+            self._history.append(rounded(self._step(step)))
+            judged = self._judge()
             stop = step < steps and self._reporter.stop_requested()
-            if stop or step == steps or step % self._spec.checkpoint.every_steps == 0:
+            if not judged.suspect and (stop or step == steps or self._checkpoint_due(step)):
                 with self._writing("writing"):
                     self._checkpoint(step)
             self._report(step, "done")
+            if judged.alarm:
+                return self._guarded(judged.alarm)
             if stop:
-                message = f"stopped after step {step} of {steps}"
+                suspicion = f"; a guard suspects the last steps, {self._goes_on()}" if judged.suspect else ""
+                message = f"stopped after step {step} of {steps}{suspicion}"
                 return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._spent)
         self._publish()
         return _finished(self._journal, self._spent)
+
+    # Guards
+
+    def _judge(self) -> Judgement:
+        rewards = [step["reward_mean"] for step in self._history]
+        kls = [step["kl"] for step in self._history if "kl" in step]  # in all, or in none
+        return judge(self._spec.guards, rewards, kls)
+
+    def _guarded(self, alarm: Alarm) -> StageResult:
+        return StageResult(
+            outcome=Outcome.GUARDED,
+            reason=alarm.reason,
+            message=f"{alarm.message}; {self._goes_on()}",
+            tripped=alarm.tripped,
+            ledger=self._spent,
+        )
+
+    def _goes_on(self) -> str:
+        step = self._checkpoint_step()
+        return f"the last good checkpoint is that of step {step}" if step else "there is no good checkpoint yet"
 
     # A step
 
@@ -191,8 +215,19 @@ class Trainer:
             return 0
         self._learners.restore(folder)
         self._total = checkpoint.ledger
-        self._rewards = [step.metrics["reward_mean"] for step in self._journal.manifest.steps]
+        self._history = [step.metrics for step in self._journal.manifest.steps]
         return checkpoint.step
+
+    def _checkpoint_step(self) -> int | None:
+        """The step of the last checkpoint."""
+        checkpoints = self._journal.manifest.checkpoints
+        return checkpoints[-1].step if checkpoints else None
+
+    def _checkpoint_due(self, step: int) -> bool:
+        """At each multiple of everySteps; one that was left out because its step was suspect, after the next that is
+        not."""
+        every = self._spec.checkpoint.every_steps
+        return step // every > (self._checkpoint_step() or 0) // every
 
     def _checkpoint(self, step: int) -> None:
         folder = self._scratch / f"step-{step}"
@@ -223,18 +258,18 @@ class Trainer:
         self._spent += cost
 
     def _report(self, step: int, message: str) -> None:
-        checkpoints = self._journal.manifest.checkpoints
+        last = self._history[-1] if self._history else {}
         self._reporter.progress(
             Progress(
                 updated_at=time.time(),
                 step=step,
                 steps=self._work.steps,
                 message=message,
-                reward_mean=self._metrics.get("reward_mean"),
-                reward_curve=condensed(self._rewards),
-                tokens_per_second=self._metrics.get("tokens_per_second"),
+                reward_mean=last.get("reward_mean"),
+                reward_curve=condensed([metrics["reward_mean"] for metrics in self._history]),
+                tokens_per_second=last.get("tokens_per_second"),
                 eta_seconds=self._pace.eta(step),
-                checkpoint_step=checkpoints[-1].step if checkpoints else None,
+                checkpoint_step=self._checkpoint_step(),
                 ledger=self._spent,
             )
         )

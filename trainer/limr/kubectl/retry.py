@@ -10,7 +10,7 @@ from limr.errors import LimrError
 from limr.kubectl.access import Cluster
 from limr.kubectl.experiments import RESOURCE, Experiment, find, listed
 from limr.kubectl.options import cluster_options, name_argument, stage_argument
-from limr.plan import StageState, StageStatus, retry_request
+from limr.plan import StageState, StageStatus, is_held, retry_request
 from limr.plan.retry import ANNOTATION, EVERY
 
 
@@ -41,5 +41,6 @@ def retried(experiment: Experiment, stage: str | None) -> list[str]:
 
 
 def _can_be_retried(stage: StageStatus) -> bool:
-    """Also what waits for its next attempt: it need not wait then."""
-    return stage.state is StageState.FAILED or (stage.state is StageState.PENDING and stage.retry_at is not None)
+    """Also what waits for its next attempt, or for a person: it need not wait then."""
+    waits = stage.state is StageState.PENDING and (stage.retry_at is not None or is_held(stage))
+    return waits or stage.state is StageState.FAILED

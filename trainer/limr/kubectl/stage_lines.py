@@ -10,7 +10,7 @@ from textwrap import shorten, wrap
 from rich.text import Text
 
 from limr.kubectl.sparkline import bar, short_duration, sparkline
-from limr.plan import ACTIVE, StageState, StageStatus
+from limr.plan import ACTIVE, StageState, StageStatus, is_held
 from limr.stage import Progress
 
 STYLES = {
@@ -108,7 +108,7 @@ def _notes(stage: StageStatus, now: datetime, width: int) -> Iterator[Text]:
     match stage.state:
         case StageState.RUNNING:
             yield from (_cut(note, width) for note in _signs_of_life(stage, now))
-        case StageState.FAILED if words:  # the condition Failed has all of it
+        case _ if words and (stage.state is StageState.FAILED or is_held(stage)):  # a condition has all of it
             yield _cut(words, width)
         case StageState.SUCCEEDED | StageState.BLOCKED:
             pass

@@ -12,7 +12,7 @@ from limr.kubectl.experiments import Experiment
 from limr.kubectl.sparkline import short_duration
 from limr.kubectl.stage_lines import stage_lines, wrapped
 from limr.local.words import progress_words
-from limr.plan import Condition, Phase, StageState, Status
+from limr.plan import Condition, Phase, StageState, Status, is_held
 from limr.stage import ArmResult, Interval
 
 PHASE_STYLES = {
@@ -26,6 +26,7 @@ PHASE_STYLES = {
 INDENT = "  "
 WARNINGS_SHOWN = 3
 FINAL = (Phase.COMPLETE, Phase.FAILED)
+WORRYING = ("Accepted", "Failed", "Guarded", "Suspended", "Progressing")  # conditions, the worst first
 
 
 def view(experiment: Experiment, warnings: Sequence[dict[str, Any]], now: datetime, width: int) -> Text:
@@ -72,9 +73,9 @@ def _attention(experiment: Experiment, width: int) -> Iterator[Text]:
             "(kubectl get pods -A -l app.kubernetes.io/name=limr)",
             width,
         )
-    for condition in filter(None, map(experiment.status.condition, ("Accepted", "Failed", "Suspended", "Progressing"))):
+    for condition in filter(None, map(experiment.status.condition, WORRYING)):
         if _worries(condition):
-            style = "bold red" if condition.type in ("Accepted", "Failed") else "yellow"
+            style = "bold red" if condition.type in ("Accepted", "Failed", "Guarded") else "yellow"
             negated = "Not " if condition.status == "False" else ""
             reason = "" if condition.reason == condition.type else f": {condition.reason}"
             yield Text(f"{negated}{condition.type}{reason}", style)
@@ -87,10 +88,14 @@ def _attention(experiment: Experiment, width: int) -> Iterator[Text]:
 def _worries(condition: Condition) -> bool:
     if condition.type == "Progressing":
         return condition.reason == "WaitingToRetry"
+    if condition.reason == "Guarded":
+        return False  # the condition Guarded says all of it
     return condition.status == ("False" if condition.type == "Accepted" else "True")
 
 
 def _remedy(condition: Condition, experiment: Experiment) -> str:
+    if condition.type == "Guarded" and any(map(is_held, experiment.status.stages.values())):
+        return f"when the cause is mended: kubectl limr resume {_named(experiment)}"
     return {
         "StageFailed": f"when the cause is mended: kubectl limr retry {_named(experiment)}",
         "Suspended": f"to go on: kubectl limr resume {_named(experiment)}",

@@ -68,6 +68,8 @@ def execute(
             return 130
     if status.phase is Phase.FAILED:
         raise LimrError(_failure(status, folder, again))
+    if status.phase is Phase.SUSPENDED and not interrupts.received:
+        raise LimrError(_guarded(status, again))
     if status.phase is Phase.SUSPENDED:
         click.echo(f"Stopped. To go on: {again}")
         return 128 + (interrupts.received or 0)
@@ -81,6 +83,11 @@ def _failure(status: Status, folder: RunFolder, again: str) -> str:
     blocked = [name for name, stage in status.stages.items() if stage.state is StageState.BLOCKED]
     without = f" (not run: {', '.join(blocked)})" if blocked else ""
     return f"{failed}{without}\nLogs: {folder.path / 'logs'}. Finished stages are kept; to try again: {again}"
+
+
+def _guarded(status: Status, again: str) -> str:
+    guarded = next(condition.message for condition in status.conditions if condition.type == "Guarded")
+    return f"{guarded}\nWhat is done is kept; to go on: {again}"
 
 
 def _same_command(file: Path, workdir: Path, overrides: tuple[str, ...]) -> str:

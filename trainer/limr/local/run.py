@@ -133,13 +133,14 @@ class _Runner:
                 return f"finished in {took}"
             case Finished(result) if result.outcome is Outcome.SUSPENDED:
                 return f"stopped after {took}: {result.message}"
-            case Finished(result):
-                reason, message = result.reason, result.message
-            case Died(reason, message):
-                pass
+        stage = status.stages[child.stage]
+        ended = stage if stage.attempt == child.attempt else stage.previous  # it may be tried again by now
+        why = f"after {took} ({ended.reason}): {ended.message}" if ended else f"after {took}"
+        if stage.tripped:
+            return f"ended by a guard {why}"
         return "\n".join(
             [
-                f"failed after {took} ({reason}): {message}",
+                f"failed {why}",
                 *(f"  | {line}" for line in last_lines(self._folder.log(child), LOG_LINES_SHOWN)),
                 f"  the whole log: {self._folder.log(child)}",
                 *self._next_try(child, status),

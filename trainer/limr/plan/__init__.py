@@ -9,6 +9,7 @@ something changed or `wake_at` has come. Nothing else is remembered anywhere.
 from limr.plan.columns import with_columns
 from limr.plan.decide import Plan, plan, renewed
 from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
+from limr.plan.guards import is_held
 from limr.plan.immutable import immutable_changes, may_change
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.phase import condition
@@ -36,6 +37,7 @@ __all__ = [
     "condition",
     "graph",
     "immutable_changes",
+    "is_held",
     "may_change",
     "plan",
     "renewed",

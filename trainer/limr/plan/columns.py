@@ -111,7 +111,8 @@ def _message(status: Status, current: str | None) -> str:
 def _telling(conditions: tuple[Condition, ...]) -> str:
     """Bad news first, then an end, then what goes on."""
     found = {condition.type: condition for condition in conditions}
-    for kind, status in (("Accepted", "False"), ("Failed", "True"), ("Suspended", "True"), ("Complete", "True")):
+    telling = {"Accepted": "False", "Failed": "True", "Guarded": "True", "Suspended": "True", "Complete": "True"}
+    for kind, status in telling.items():
         if kind in found and found[kind].status == status:
             return found[kind].message
     return found["Progressing"].message if "Progressing" in found else ""

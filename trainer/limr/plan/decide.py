@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from limr.plan.cluster import keeps_cluster
 from limr.plan.columns import with_columns
 from limr.plan.graph import ENGINE_KINDS, MAX_ATTEMPTS, Child, Stage, graph
+from limr.plan.guards import holds, is_held, relieved, stall_checked, stalls_at, trips
 from limr.plan.observation import Finished, Observation, Running, Waiting
 from limr.plan.phase import conditions, phase_of
 from limr.plan.settle import ask_to_stop, changed, next_check, settle, start
@@ -58,6 +59,7 @@ def plan(
     """
     turn = _Turn(experiment, status, observations, now, engines_wait)
     turn.settle()
+    turn.guard()
     turn.stop()
     turn.block()
     turn.start(slots)
@@ -72,11 +74,14 @@ def plan(
 
 
 def renewed(status: Status, only: str | None = None) -> Status:
-    """The status with fresh tries for every unfinished stage, also failed ones, or for one: a person asked to go on."""
+    """The status with fresh tries for every unfinished stage, also failed ones, or for one: a person asked to go on.
+
+    What a guard has suspended goes on in any case: else nothing would.
+    """
     fresh = {
-        name: changed(stage, state=StageState.PENDING, charged_attempts=0, retry_at=None)
+        name: changed(stage, state=StageState.PENDING, charged_attempts=0, retry_at=None, tripped=None)
         for name, stage in status.stages.items()
-        if stage.state in RENEWABLE and stage.attempt < MAX_ATTEMPTS and only in (None, name)
+        if stage.state in RENEWABLE and stage.attempt < MAX_ATTEMPTS and (only in (None, name) or is_held(stage))
     }
     return status.model_copy(update={"stages": {**status.stages, **fresh}})
 
@@ -89,7 +94,8 @@ class _Turn:
     ) -> None:
         self._experiment = experiment
         self._limits = experiment.spec.limits
-        self._suspend = experiment.spec.schedule.suspend
+        self._guards = experiment.spec.guards
+        self._held = ""  # by which guard, in words
         self._before = status
         self._seen = observations
         self._now = now
@@ -109,6 +115,15 @@ class _Turn:
         budget = self._limits.device_hours
         self._broke = budget is not None and device_hours(self._stages) >= budget
 
+    def guard(self) -> None:
+        for name, stage in self._stages.items():
+            self._stages[name] = stall_checked(relieved(stage, self._guards), self._guards, self._now)
+        self._held = holds(self._stages, self._guards, self._broke)
+
+    @property
+    def _suspend(self) -> bool:
+        return self._experiment.spec.schedule.suspend or bool(self._held)
+
     def _adopted(self, name: str, stage: StageStatus) -> StageStatus:
         """An attempt that the status does not know of was made before the status was lost: it counts."""
         latest = max((child.attempt for child in self._seen if child.stage == name), default=0)
@@ -119,7 +134,8 @@ class _Turn:
     def stop(self) -> None:
         for name, stage in self._stages.items():
             if self._suspend:
-                self._stages[name] = ask_to_stop(stage, "Suspended", "suspended on request", self._limits, self._now)
+                message = f"suspended {f'by {self._held}' if self._held else 'on request'}"
+                self._stages[name] = ask_to_stop(stage, "Suspended", message, self._limits, self._now)
             elif self._broke and stage.kind in ENGINE_KINDS:
                 message = f"limits.deviceHours = {self._limits.device_hours:g} are spent"
                 self._stages[name] = ask_to_stop(stage, "BudgetSpent", message, self._limits, self._now)
@@ -191,13 +207,19 @@ class _Turn:
 
     def status(self) -> Status:
         generation = self._experiment.metadata.generation
-        phase = phase_of(self._order, self._stages, self._suspend, self._broke)
+        phase = phase_of(self._order, self._stages, self._suspend, self._broke and not self._held)
         status = Status(
             phase=phase,
             observed_generation=generation,
             conditions=conditions(
-                *(phase, self._stages, self._before.conditions, generation, self._limits, self._broke, self._waits()),
-                self._now,
+                phase,
+                self._stages,
+                self._before.conditions,
+                generation,
+                tuple(trips(self._stages, self._limits, self._broke)),
+                held=self._held,
+                waits=self._waits(),
+                now=self._now,
             ),
             stages=self._stages,
             device_hours=device_hours(self._stages),
@@ -215,6 +237,7 @@ class _Turn:
 
     def wake_at(self) -> datetime | None:
         times = [at for stage in self._stages.values() for at in next_check(stage, self._limits)]
+        times += [at for stage in self._stages.values() if (at := stalls_at(stage, self._guards))]
         if self._waits():
             times.append(self._now + RECHECK)
         return min((at for at in times if at > self._now), default=None)

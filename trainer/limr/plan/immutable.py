@@ -14,6 +14,7 @@ MUTABLE = (
     "schedule.suspend",
     "schedule.parallelStages",
     "limits",
+    "guards",
     "ttlSecondsAfterFinished",
     "checkpoint",
     "storage.endpoint",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
 from limr.plan.graph import ENGINE_KINDS, Stage
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus
-from limr.spec import Limits
 
 REMEDIES = {
     "BadInput": "correct it and run the failed stage afresh",
@@ -43,21 +42,24 @@ def conditions(
     stages: Mapping[str, StageStatus],
     before: tuple[Condition, ...],
     generation: int,
-    limits: Limits,
-    broke: bool,
+    trips: Sequence[tuple[str, str]],
+    *,
+    held: str,
     waits: str,
     now: datetime,
 ) -> tuple[Condition, ...]:
-    """Accepted, Progressing, Suspended, Complete, Failed; the time of one moves only when its status does.
+    """Accepted, Progressing, Guarded, Suspended, Complete, Failed; the time of one moves only when its status does.
 
-    `waits`: which stage cannot begin yet, and why, in words.
+    `trips`: reason and message of each guard that has tripped; `held`: the one that suspends the experiment; `waits`:
+    which stage cannot begin yet, and why, in words.
     """
     words = {
         "Accepted": _Word(True, "Valid", "the spec is valid"),
         "Progressing": _progressing(phase, stages, waits),
-        "Suspended": _suspended(phase),
+        "Guarded": _guarded(trips),
+        "Suspended": _suspended(phase, held),
         "Complete": _complete(phase, stages),
-        "Failed": _failed(phase, stages, limits, broke),
+        "Failed": _failed(phase, stages, trips),
     }
     old = {condition.type: condition for condition in before}
     return tuple(condition(kind, *word, old.get(kind), generation, now) for kind, word in words.items())
@@ -92,7 +94,15 @@ def _progressing(phase: Phase, stages: Mapping[str, StageStatus], waits: str) ->
     return _Word(False, phase.value, "nothing is running")
 
 
-def _suspended(phase: Phase) -> _Word:
+def _guarded(trips: Sequence[tuple[str, str]]) -> _Word:
+    if trips:
+        return _Word(True, trips[0][0], "\n".join(message for _, message in trips))
+    return _Word(False, "NotTripped", "no guard has ended anything")
+
+
+def _suspended(phase: Phase, held: str) -> _Word:
+    if phase is Phase.SUSPENDED and held:
+        return _Word(True, "Guarded", f"nothing is running, because of {held}; see the condition Guarded")
     if phase is Phase.SUSPENDED:
         return _Word(True, "Suspended", "nothing is running; set schedule.suspend to false to go on at the same step")
     if phase is Phase.SUSPENDING:
@@ -107,22 +117,17 @@ def _complete(phase: Phase, stages: Mapping[str, StageStatus]) -> _Word:
     return _Word(False, "NotFinished", f"{done} of {len(stages)} stages have succeeded")
 
 
-def _failed(phase: Phase, stages: Mapping[str, StageStatus], limits: Limits, broke: bool) -> _Word:
+def _failed(phase: Phase, stages: Mapping[str, StageStatus], trips: Sequence[tuple[str, str]]) -> _Word:
     if phase is not Phase.FAILED:
         return _Word(False, "NotFailed", "no stage has failed for good")
     failed = [_sentence(name, stage) for name, stage in stages.items() if stage.state is StageState.FAILED]
-    if broke:
-        unfinished = [name for name, stage in stages.items() if stage.state is StageState.PENDING]
-        if unfinished:
-            failed.append(
-                f"limits.deviceHours = {limits.device_hours:g} are spent before {', '.join(unfinished)}; "
-                "raise limits.deviceHours to go on from the last checkpoint"
-            )
-    reason = "StageFailed" if any(s.state is StageState.FAILED for s in stages.values()) else "BudgetSpent"
-    return _Word(True, reason, "\n".join(failed))
+    budget = [message for reason, message in trips if reason == "BudgetSpent"]
+    return _Word(True, "StageFailed" if failed else "BudgetSpent", "\n".join([*failed, *budget]))
 
 
 def _sentence(name: str, stage: StageStatus) -> str:
+    if stage.tripped:
+        return f"{name} was stopped by guards.{stage.tripped.guard} ({stage.reason}): {stage.message}; see Guarded"
     tries = "1 attempt" if stage.charged_attempts == 1 else f"{stage.charged_attempts} attempts"
     remedy = REMEDIES.get(stage.reason, USUAL_REMEDY)
     return f"{name} failed after {tries} ({stage.reason}): {stage.message}; {remedy}"

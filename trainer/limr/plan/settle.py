@@ -8,7 +8,7 @@ from typing import Any
 from limr.plan.graph import MAX_ATTEMPTS
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.status import ACTIVE, EndedAttempt, StageState, StageStatus
-from limr.spec import Limits
+from limr.spec import Action, Limits
 from limr.stage import Ledger, Outcome, Progress, StageResult
 
 # Least time from the beginning of one attempt to that of the next: what ran for longer is tried again at once.
@@ -47,11 +47,13 @@ def start(stage: StageStatus, attempt: int) -> StageStatus:
         attempt=attempt,
         started_at=None,
         heartbeat_at=None,
+        step_at=None,
         finished_at=None,
         retry_at=None,
         reason="",
         message="",
         previous=ended,
+        tripped=None,
         progress=None,
     )
 
@@ -78,9 +80,10 @@ def close(
     now: datetime,
     ledger: Ledger | None = None,
 ) -> StageStatus:
-    """The attempt ended without success: another one later, or none when its tries are used up."""
+    """The attempt ended without success: another one later, or none when its tries are used up or a guard says so."""
+    stopped = stage.tripped is not None and stage.tripped.action is Action.STOP
     charges = stage.charged_attempts + charged
-    hopeless = charged and (reason in NOT_RETRIED or charges >= limits.attempts)
+    hopeless = stopped or (charged and (reason in NOT_RETRIED or charges >= limits.attempts))
     if ledger is None:
         ledger = stage.progress.ledger if stage.progress else Ledger()
     ended = changed(
@@ -92,8 +95,8 @@ def close(
         message=message,
         ledger=stage.ledger + ledger,
     )
-    if ended.state is StageState.FAILED:
-        return ended
+    if ended.state is StageState.FAILED or ended.tripped:
+        return ended  # a person decides
     pause = _backoff(charges) if charged else FIRST_BACKOFF
     return changed(ended, retry_at=(stage.started_at or now) + pause)
 
@@ -129,8 +132,11 @@ def _waiting(stage: StageStatus, reason: str, message: str) -> StageStatus:
 
 def _running(stage: StageStatus, progress: Progress | None, limits: Limits, now: datetime) -> StageStatus:
     if stage.state in (StageState.STARTING, StageState.QUEUED):
-        stage = changed(stage, state=StageState.RUNNING, reason="", message="", started_at=now, heartbeat_at=now)
+        begun = {"started_at": now, "heartbeat_at": now, "step_at": now}
+        stage = changed(stage, state=StageState.RUNNING, reason="", message="", **begun)
     if progress is not None and progress != stage.progress:
+        if progress.step != (stage.progress.step if stage.progress else 0):
+            stage = changed(stage, step_at=now)
         stage = changed(stage, progress=progress, heartbeat_at=now)
     if stage.state is StageState.TERMINATING:
         return stage
@@ -152,6 +158,7 @@ def _finished(stage: StageStatus, result: StageResult, limits: Limits, now: date
                 state=StageState.SUCCEEDED,
                 finished_at=now,
                 retry_at=None,
+                tripped=None,
                 reason=result.reason,
                 message=result.message,
                 selected=result.selected,
@@ -161,6 +168,9 @@ def _finished(stage: StageStatus, result: StageResult, limits: Limits, now: date
             )
         case Outcome.SUSPENDED:
             return close(stage, result.reason, result.message, False, limits, now, result.ledger)
+        case Outcome.GUARDED:
+            guarded = changed(stage, tripped=result.tripped)
+            return close(guarded, result.reason, result.message, False, limits, now, result.ledger)
         case Outcome.FAILED:
             return close(stage, result.reason, result.message, True, limits, now, result.ledger)
 
@@ -171,7 +181,8 @@ def _without_curve(progress: Progress | None) -> Progress | None:
 
 
 def _terminated(stage: StageStatus, limits: Limits, now: datetime) -> StageStatus:
-    return close(stage, stage.reason, stage.message, stage.reason not in STOP_REASONS, limits, now)
+    charged = stage.tripped is None and stage.reason not in STOP_REASONS
+    return close(stage, stage.reason, stage.message, charged, limits, now)
 
 
 def _silent_at(stage: StageStatus, limits: Limits) -> datetime:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, Field
 
-from limr.stage import ArmResult, Document, Ledger, Output, Progress, Selected, StageKind
+from limr.stage import ArmResult, Document, Ledger, Output, Progress, Selected, StageKind, Tripped
 
 
 class Phase(StrEnum):
@@ -56,11 +56,13 @@ class StageStatus(Document):
     charged_attempts: int = Field(0, description="Attempts that count against spec.limits.attempts.")
     started_at: AwareDatetime | None = Field(None, description="When the latest attempt began to work.")
     heartbeat_at: AwareDatetime | None = Field(None, description="When its progress was last seen to change.")
+    step_at: AwareDatetime | None = Field(None, description="When its step was last seen to change.")
     finished_at: AwareDatetime | None = Field(None, description="When the latest attempt ended.")
     retry_at: AwareDatetime | None = Field(None, description="When the next attempt begins at the earliest.")
     reason: str = Field("", description="Why it stands there, in one word.")
     message: str = Field("", description="The same in a sentence.")
     previous: EndedAttempt | None = Field(None, description="How the attempt before the latest ended.")
+    tripped: Tripped | None = Field(None, description="The guard that ended the latest attempt.")
     progress: Progress | None = Field(None, description="What the latest attempt said last.")
     selected: Selected | None = Field(None, description="What a selection kept.")
     outputs: Mapping[str, Output] = Field({}, description="What it made, by name.")
@@ -70,7 +72,7 @@ class StageStatus(Document):
 class Condition(Document):
     """As Kubernetes writes conditions; `message` says what to do."""
 
-    type: str = Field(description="Accepted, Progressing, Suspended, Complete or Failed.")
+    type: str = Field(description="Accepted, Progressing, Guarded, Suspended, Complete or Failed.")
     status: Literal["True", "False"] = Field(description="Whether it holds.")
     reason: str = Field(description="Why, in one word.")
     message: str = Field(description="Why, in a sentence, and what to do.")
