@@ -16,6 +16,7 @@ MUTABLE = (
     "limits",
     "ttlSecondsAfterFinished",
     "checkpoint",
+    "tracking",
     "storage.endpoint",
     "storage.caConfigMap",
     "storage.credentialsSecret",
