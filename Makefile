@@ -117,12 +117,12 @@ bench-operator: $(INSTALLED) control-plane
 # Resolves the newest allowed versions; run it on purpose, then run the tests.
 LOCK := $(UV) pip compile --quiet --python-version 3.11 --generate-hashes --no-annotate --no-header
 lock: $(UV)
-	$(LOCK) --override requirements/overrides.txt --extra trainer-cpu --extra operator --group dev \
+	$(LOCK) --override requirements/overrides.txt --extra trainer-cpu --extra tracking --extra operator --group dev \
 	  pyproject.toml --output-file requirements/cpu.txt
 	# What the images are made of: each one's packages, and the tools that install packages.
-	$(LOCK) --override requirements/overrides.txt --extra trainer-gpu \
+	$(LOCK) --override requirements/overrides.txt --extra trainer-gpu --extra tracking \
 	  pyproject.toml --output-file requirements/trainer-gpu.txt
-	$(LOCK) --override requirements/overrides.txt --constraint requirements/cpu.txt --extra trainer-cpu \
+	$(LOCK) --override requirements/overrides.txt --constraint requirements/cpu.txt --extra trainer-cpu --extra tracking \
 	  pyproject.toml --output-file requirements/trainer-cpu.txt
 	$(LOCK) --constraint requirements/cpu.txt --extra operator pyproject.toml --output-file requirements/operator.txt
 	$(LOCK) --output-file requirements/build.txt - <<< $$'uv==$(UV_VERSION)\nhatchling'

@@ -72,6 +72,14 @@ EVALUATION = part(protocol=of("paper"), benchmarks=st.lists(BENCHMARK, max_size=
 GUARDS = part(kl=part({"above": of(0.5)}), deviceHours=part(action=of("Stop", "Suspend")))
 CLUSTER = part(learner=part(replicas=of(1, 2, 3), tolerations=of([{"key": "gpu", "tolerationSeconds": None}])))
 
+TRACKER = part(
+    {"kind": of("tensorboard", "wandb", "mlflow")},
+    project=of("math"),
+    mode=of("offline"),
+    trackingUri=of("http://mlflow:5000"),
+    experiment=of("math"),
+    credentialsSecret=of("trackers"),
+)
 
 REQUIRED = {
     "model": of({"uri": "/data/model"}),
@@ -93,6 +101,9 @@ GROUPS: tuple[dict[str, Values], ...] = (
         "ttlSecondsAfterFinished": of(None, 0, 60),
         "limits": part(deviceHours=of(None, 4)),
         "schedule": part(reuseCluster=of(True, False), parallelStages=of(None, 1, 2)),
+    },
+    {
+        "tracking": st.lists(TRACKER, max_size=3),
     },
 )
 
@@ -131,6 +142,7 @@ def changes() -> Values:
             [{"name": "lim", "selection": {"parameters": {"low": 1}}}],
         ),
         evaluation=part(everySteps=of(None, 4), protocol=of("paper")),
+        tracking=of([], [{"kind": "tensorboard"}], [{"kind": "wandb", "mode": "offline"}]),
         cluster=part(image=of("limr:2"), learner=part(replicas=of(1, 2))),
         schedule=part(suspend=of(True, False), queue=of("research"), reuseCluster=of(True, False)),
         limits=part(attempts=of(3, 9), deviceHours=of(None, 4.5)),

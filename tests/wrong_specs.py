@@ -64,6 +64,10 @@ def benchmarks(name: str, *entries: Patch, says: str, **fields: Any) -> WrongSpe
     return of_spec(name, {"evaluation": {"benchmarks": list(entries), **fields}}, says)
 
 
+def tracking(name: str, *entries: Patch, says: str) -> WrongSpec:
+    return of_spec(name, {"tracking": list(entries)}, says)
+
+
 LIM = {"name": "lim"}
 MATH = {"name": "math500", "uri": "s3://b/m.jsonl"}
 
@@ -106,6 +110,12 @@ BOUNDS = [
     of_spec("ZeRO stage 4", {"ppo": {"zeroStage": 4}}, "spec.ppo.zeroStage"),
     of_spec("no attempts", {"limits": {"attempts": 0}}, "spec.limits.attempts"),
     of_spec("too many GPUs", {"cluster": {"rollout": {"gpus": 17}}}, "spec.cluster.rollout.gpus"),
+    tracking("unknown tracker", {"kind": "neptune"}, says='supported values: "tensorboard", "wandb", "mlflow"'),
+    tracking(
+        "password in a URL",
+        {"kind": "mlflow", "trackingUri": "http://me:secret@mlflow:5000"},
+        says="spec.tracking[0].trackingUri",
+    ),
     of_spec("grader without function", {"reward": {"function": "graders"}}, "spec.reward.function"),
     arms("seed that does not fit", {**LIM, "seeds": [1000]}, says="spec.arms[0].seeds[0]"),
 ]
@@ -163,6 +173,11 @@ RULES = [
         "with ppo.klCoefficient = 0 there is no reference to be far from; remove this guard or write a coefficient",
     ),
     of_spec("guard without its bound", {"guards": {"stall": {}}}, "seconds"),
+    tracking("project of tensorboard", {"kind": "tensorboard", "project": "math"}, says="are fields of kind wandb"),
+    tracking("uri of wandb", {"kind": "wandb", "trackingUri": "http://m:5000"}, says="are fields of kind mlflow"),
+    tracking("mlflow without server", {"kind": "mlflow"}, says="write trackingUri, for example http://mlflow:5000"),
+    tracking("login of tensorboard", {"kind": "tensorboard", "credentialsSecret": "tb"}, says="logs in nowhere"),
+    tracking("tracker twice", {"kind": "wandb"}, {"kind": "wandb", "mode": "offline"}, says="has a kind twice"),
     benchmarks("benchmark twice", MATH, MATH, says="two benchmarks have the same name"),
     benchmarks("benchmark average", {**MATH, "name": "average"}, says="a column 'average' of its own"),
     benchmarks("nothing to evaluate", everySteps=5, says="everySteps has no benchmarks to evaluate"),

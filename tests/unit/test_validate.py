@@ -311,13 +311,14 @@ NAMES = [
     "strategy",
     "parameters",
     "benchmarks",
+    "kind",
 ]
 plain = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-3, 3)
     | st.floats()
-    | st.sampled_from(["", "lim", "a-b", "s3://x", "paper"]),
+    | st.sampled_from(["", "lim", "a-b", "s3://x", "paper", "wandb"]),
     lambda inner: (
         st.lists(inner, max_size=3)
         | st.dictionaries(st.sampled_from([*NAMES, "learner", "protocol", "bogus"]), inner, max_size=3)

@@ -10,7 +10,7 @@ joins (limr.validate relies on that: it does not repeat a rule whose fields are 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -22,25 +22,20 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
 
 from limr.cel import Cel
+from limr.guards import Guards
+from limr.part import NonEmpty, ObjectName, Part, refuse
+from limr.tracker import Tracker
 
 # An arm's name ends up in RayJob names (at most 47 characters): <experiment>--train-<arm>-s<seed>-<attempt>.
 # "--" only stands after the experiment's name, so that no two experiments can claim one child.
 ExperimentName = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=20)]
 ShortName = Annotated[str, StringConstraints(pattern=r"^[a-z](-?[a-z0-9])*$", max_length=10)]
 Seed = Annotated[int, Field(ge=0, le=999)]
-NonEmpty = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Text = Annotated[str, StringConstraints(max_length=16384)]
 Uri = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-ObjectName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$", max_length=253)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-
-
-def _add_cel(schema: dict[str, Any], part: type[Part]) -> None:
-    if part.cel:
-        schema["x-kubernetes-validations"] = [rule.to_json() for rule in part.cel]
 
 
 def _bounds(value: Any) -> Any:
@@ -50,27 +45,6 @@ def _bounds(value: Any) -> Any:
 # null means none too, but `kubectl apply` drops it, so that the default would count: these can be written otherwise.
 OrNone = Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(lambda value: value or None)]
 BoundsOrNone = Annotated[tuple[float, float] | None, BeforeValidator(_bounds)]
-
-
-class Part(BaseModel):
-    """camelCase in files; a misspelt field is an error, never ignored."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        frozen=True,
-        populate_by_name=True,
-        alias_generator=to_camel,
-        allow_inf_nan=False,
-        json_schema_extra=_add_cel,
-    )
-
-    cel: ClassVar[tuple[Cel, ...]] = ()
-
-
-def refuse(problems: list[str]) -> None:
-    """For a part's validator: all its broken rules in one error, a line each."""
-    if problems:
-        raise ValueError("\n".join(problems))
 
 
 class PromptFormat(Part):
@@ -555,53 +529,6 @@ class Limits(Part):
     device_hours: float | None = Field(None, gt=0, description="Budget of the whole experiment.")
 
 
-class Action(StrEnum):
-    SUSPEND = "Suspend"
-    STOP = "Stop"
-
-
-class Guard(Part):
-    """Ends what goes wrong. Suspend: the whole experiment waits for a person; Stop: the stage fails, others go on."""
-
-    action: Action = Field(
-        Action.SUSPEND,
-        description="Suspend: the whole experiment, until a person lets it go on. Stop: the stage fails at once.",
-    )
-
-
-class RewardCollapse(Guard):
-    """A step is low when its mean reward is more than `drop` below the best mean over `steps` steps before it."""
-
-    drop: float = Field(gt=0, description="How far the mean reward falls below its best, an average over `steps`.")
-    steps: int = Field(10, ge=1, description="For how many steps in a row.")
-
-
-class KLBound(Guard):
-    above: float = Field(gt=0, description="Mean KL from the reference over a step's tokens, nats.")
-    steps: int = Field(3, ge=1, description="For how many steps in a row.")
-
-
-class Stall(Guard):
-    seconds: int = Field(ge=10, description="Since the last step ended, or since the attempt began to work.")
-
-
-class BudgetSpent(Guard):
-    action: Action = Field(
-        Action.STOP,
-        description="Stop: the experiment fails. Suspend: it is suspended. It goes on when limits.deviceHours is "
-        "raised, after both.",
-    )
-
-
-class Guards(Part):
-    """What ends a probe or a training that goes wrong; docs/guards.md. What is not written is not watched."""
-
-    reward_collapse: RewardCollapse | None = Field(None, description="The mean reward has fallen and stays down.")
-    kl: KLBound | None = Field(None, description="The policy is too far from the reference. Needs ppo.klCoefficient.")
-    stall: Stall | None = Field(None, description="No step ends, though the stage says that it works.")
-    device_hours: BudgetSpent = Field(BudgetSpent(), description="limits.deviceHours are spent.")
-
-
 RESERVED_NAMES = ("base", "probe")  # lines of the report that are no arms
 MAX_ARMS = 20
 _TWICE = "!self.arms.exists_one(other, other.name == arm.name)"
@@ -628,6 +555,9 @@ class Spec(Part):
         [Arm(name="lim")], min_length=1, max_length=MAX_ARMS, description="The follow-on trainings that are compared."
     )
     evaluation: Evaluation = Field(Evaluation(), description="How the base model and the trained models are compared.")
+    tracking: list[Tracker] = Field(
+        [], max_length=3, description="Experiment trackers that are told of every training step; see docs/tracking.md."
+    )
     cluster: Cluster = Field(Cluster(), description="Image and workers.")
     schedule: Schedule = Field(Schedule(), description="Queueing and suspension.")
     limits: Limits = Field(Limits(), description="When to stop trying.")
@@ -675,11 +605,22 @@ class Spec(Part):
             "with ppo.klCoefficient = 0 there is no reference to be far from; remove this guard or write a coefficient",
             at="guards.kl",
         ),
+        Cel(
+            "self.tracking.all(one, self.tracking.exists_one(other, other.kind == one.kind))",
+            "tracking has a kind twice; keep one of each",
+            at="tracking",
+        ),
     )
 
     @model_validator(mode="after")
     def _check(self, info: ValidationInfo) -> Self:
-        problems = [*_arm_problems(self), *_batch_problems(self), *_scores_problems(self), *_guard_problems(self)]
+        problems = [
+            *_arm_problems(self),
+            *_batch_problems(self),
+            *_scores_problems(self),
+            *_guard_problems(self),
+            *_tracking_problems(self),
+        ]
         if isinstance(info.context, list):  # limr.validate goes on, to find what else is wrong
             info.context.extend(f"spec.{problem}" for problem in problems)
         else:
@@ -739,6 +680,11 @@ def _guard_problems(spec: Spec) -> list[str]:
         "guards.kl: with ppo.klCoefficient = 0 there is no reference to be far from; "
         "remove this guard or write a coefficient"
     ]
+
+
+def _tracking_problems(spec: Spec) -> list[str]:
+    kinds = [tracker.kind for tracker in spec.tracking]
+    return ["tracking: tracking has a kind twice; keep one of each"] if len(set(kinds)) < len(kinds) else []
 
 
 class Metadata(BaseModel):

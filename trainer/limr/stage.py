@@ -12,7 +12,8 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from limr.spec import Action, Experiment, Guard
+from limr.guards import Action, Guard
+from limr.spec import Experiment
 
 METRICS_PORT = 9464  # of stages on a cluster
 

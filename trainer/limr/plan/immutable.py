@@ -17,6 +17,7 @@ MUTABLE = (
     "guards",
     "ttlSecondsAfterFinished",
     "checkpoint",
+    "tracking",
     "storage.endpoint",
     "storage.caConfigMap",
     "storage.credentialsSecret",

@@ -13,6 +13,7 @@ import json
 import re
 import typing
 from collections.abc import Iterable, Iterator
+from enum import Enum
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -114,16 +115,18 @@ class Collector:
         """Something valid for a required place; None where there is a default to fall back on."""
         if node.field is None or not (entry or node.field.is_required()):
             return None
-        part = model_in(node.annotation)
-        return self._required(part) if part else f"p{next(self._numbers)}"
+        return self._valid(node.annotation)
 
     def _required(self, model: type[BaseModel]) -> dict[str, Any]:
-        filled = {}
-        for name, field in fields_of(model).items():
-            if field.is_required():
-                part = model_in(field.annotation)
-                filled[name] = self._required(part) if part else f"p{next(self._numbers)}"
-        return filled
+        return {name: self._valid(field.annotation) for name, field in fields_of(model).items() if field.is_required()}
+
+    def _valid(self, annotation: Any) -> Any:
+        part = model_in(annotation)
+        if part:
+            return self._required(part)
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            return next(iter(annotation)).value
+        return f"p{next(self._numbers)}"
 
 
 def _one_per_place(errors: list[ErrorDetails]) -> Iterator[ErrorDetails]:

@@ -37,6 +37,7 @@ _PATTERNS = {
     r"^[a-z](-?[a-z0-9])*$": "lower-case letters, digits and single hyphens, beginning with a letter",
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and hyphens",
     r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$": "lower-case letters, digits, hyphens and dots",
+    r"^https?://[^@\s]+$": "http:// or https:// with a host, and user and password in a Secret instead",
     r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$": "package.module:function",
 }
 

@@ -1,0 +1,56 @@
+"""What ends a probe or a training that goes wrong: `spec.guards`. limr.step_guards and limr.plan.guards act on it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import Field
+
+from limr.part import Part
+
+
+class Action(StrEnum):
+    SUSPEND = "Suspend"
+    STOP = "Stop"
+
+
+class Guard(Part):
+    """Ends what goes wrong. Suspend: the whole experiment waits for a person; Stop: the stage fails, others go on."""
+
+    action: Action = Field(
+        Action.SUSPEND,
+        description="Suspend: the whole experiment, until a person lets it go on. Stop: the stage fails at once.",
+    )
+
+
+class RewardCollapse(Guard):
+    """A step is low when its mean reward is more than `drop` below the best mean over `steps` steps before it."""
+
+    drop: float = Field(gt=0, description="How far the mean reward falls below its best, an average over `steps`.")
+    steps: int = Field(10, ge=1, description="For how many steps in a row.")
+
+
+class KLBound(Guard):
+    above: float = Field(gt=0, description="Mean KL from the reference over a step's tokens, nats.")
+    steps: int = Field(3, ge=1, description="For how many steps in a row.")
+
+
+class Stall(Guard):
+    seconds: int = Field(ge=10, description="Since the last step ended, or since the attempt began to work.")
+
+
+class BudgetSpent(Guard):
+    action: Action = Field(
+        Action.STOP,
+        description="Stop: the experiment fails. Suspend: it is suspended. It goes on when limits.deviceHours is "
+        "raised, after both.",
+    )
+
+
+class Guards(Part):
+    """What ends a probe or a training that goes wrong; docs/guards.md. What is not written is not watched."""
+
+    reward_collapse: RewardCollapse | None = Field(None, description="The mean reward has fallen and stays down.")
+    kl: KLBound | None = Field(None, description="The policy is too far from the reference. Needs ppo.klCoefficient.")
+    stall: Stall | None = Field(None, description="No step ends, though the stage says that it works.")
+    device_hours: BudgetSpent = Field(BudgetSpent(), description="limits.deviceHours are spent.")
