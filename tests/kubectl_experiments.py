@@ -7,10 +7,9 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from limr.guards import Action
 from limr.plan import Condition, EndedAttempt, Phase, StageState, StageStatus, Status, with_columns
 from limr.plan.guards import trips
-from limr.spec import Limits
+from limr.spec import Action, Limits
 from limr.stage import ArmResult, Interval, Ledger, Progress, Selected, StageKind, Tripped
 
 NOW = datetime(2026, 1, 2, 3, 0, tzinfo=UTC)

@@ -16,8 +16,8 @@ import psutil
 import pytest
 from runs import RUN_SECONDS, Run, roles
 
-from limr.guards import Guards, KLBound
 from limr.plan import Phase, StageStatus, Status
+from limr.spec import Guards, KLBound
 from limr.step_guards import judge
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from limr.guards import Action
 from limr.plan import EndedAttempt, StageState, StageStatus, Status
+from limr.spec import Action
 from limr.stage import StageKind, Tripped
 from limr_operator.announce import News, changes
 

@@ -8,7 +8,6 @@ from enum import Enum
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limr.guards import Action
 from limr.plan import (
     ACTIVE,
     Child,
@@ -25,7 +24,7 @@ from limr.plan import (
     renewed,
 )
 from limr.plan.graph import ENGINE_KINDS
-from limr.spec import Experiment
+from limr.spec import Action, Experiment
 from limr.stage import Ledger, Outcome, Progress, StageResult, Tripped
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limr.guards import Action, Guards, KLBound, RewardCollapse
+from limr.spec import Action, Guards, KLBound, RewardCollapse
 from limr.stage import Tripped
 from limr.step_guards import Judgement, best_before, judge
 

@@ -12,8 +12,7 @@ from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from limr.guards import Action, Guard
-from limr.spec import Experiment
+from limr.spec import Action, Experiment, Guard
 
 METRICS_PORT = 9464  # of stages on a cluster
 

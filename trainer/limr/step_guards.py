@@ -13,7 +13,7 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
-from limr.guards import Guards, KLBound, RewardCollapse
+from limr.spec import Guards, KLBound, RewardCollapse
 from limr.stage import Tripped
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
 
-from limr.guards import Action, Guards
 from limr.plan.graph import ENGINE_KINDS
 from limr.plan.status import ACTIVE, StageState, StageStatus
-from limr.spec import Limits
+from limr.spec import Action, Guards, Limits
 from limr.stage import StageKind, Tripped
 
 STEPPING = frozenset({StageKind.PROBE, StageKind.TRAINING})

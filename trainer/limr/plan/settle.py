@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from limr.guards import Action
 from limr.plan.graph import MAX_ATTEMPTS
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.status import ACTIVE, EndedAttempt, StageState, StageStatus
-from limr.spec import Limits
+from limr.spec import Action, Limits
 from limr.stage import Ledger, Outcome, Progress, StageResult
 
 # Least time from the beginning of one attempt to that of the next: what ran for longer is tried again at once.

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from limr.cel import Cel
-from limr.part import NonEmpty, ObjectName, Part, refuse
+from limr.spec.part import NonEmpty, ObjectName, Part, refuse
 
 # Without user and password, which belong into a Secret.
 ServerUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^@\s]+$", max_length=2048)]

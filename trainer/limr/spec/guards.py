@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from pydantic import Field
 
-from limr.part import Part
+from limr.spec.part import Part
 
 
 class Action(StrEnum):
