@@ -7,7 +7,7 @@ import uuid
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from limr.plan import ACTIVE, EndedAttempt, StageState, StageStatus, Status
+from limr.plan import ACTIVE, Child, EndedAttempt, StageState, StageStatus, Status
 from limr.plan.retry import ANNOTATION, EVERY, requested_stage
 from limr.spec import Experiment
 from limr_operator import names
@@ -22,17 +22,21 @@ class News(NamedTuple):
     reason: str
     message: str
     warning: bool = False
+    child: Child | None = None  # the attempt that it is about
+
+    @property
+    def about(self) -> dict[str, object]:
+        return {"stage": self.child.stage, "attempt": self.child.attempt} if self.child else {}
 
 
 def announce(experiment: Experiment, before: Status, after: Status, api: Api) -> None:
     """An event for each change. They inform people only, so one that cannot be written is worth a log line."""
     for news in changes(before, after):
-        metadata = experiment.metadata
-        _log.info("%s/%s: %s: %s", metadata.namespace, metadata.name, news.reason, news.message)
+        _log.info("%s: %s", news.reason, news.message, extra={"reason": news.reason, **news.about})
         try:
             api.create(_event(experiment, news))
         except ApiError as error:
-            _log.warning("%s/%s: an event was not written: %s", metadata.namespace, metadata.name, error)
+            _log.warning("an event was not written: %s", error)
 
 
 def changes(before: Status, after: Status) -> Iterator[News]:
@@ -50,28 +54,33 @@ def changes(before: Status, after: Status) -> Iterator[News]:
 
 
 def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
-    where = f"{name}, attempt {new.attempt}"
     if new.attempt > old.attempt:
         if new.previous and old.state in ACTIVE:  # ended and tried again at once
             yield _retry(name, new.previous, old, new)
-        yield News("StageStarting", where)
+        yield _news("StageStarting", Child(name, new.attempt))
     if new.state is old.state and (new.reason, new.message) == (old.reason, old.message):
         return
+    child, why = Child(name, new.attempt), f"{new.reason}: {new.message}"
     match new.state:
         case StageState.RUNNING:
-            yield News("StageRunning", where)
+            yield _news("StageRunning", child)
         case StageState.SUCCEEDED:
-            yield News("StageSucceeded", f"{where}: {new.message or 'done'}")
+            yield _news("StageSucceeded", child, new.message or "done")
         case StageState.FAILED:
-            yield News("StageFailed", f"{where}: {new.reason}: {new.message}", warning=True)
+            yield _news("StageFailed", child, why, warning=True)
         case StageState.PENDING if new.retry_at:
             ended = EndedAttempt(attempt=new.attempt, reason=new.reason, message=new.message)
             yield _retry(name, ended, old, new)
         # That its Pods are being started follows from StageStarting.
         case StageState.QUEUED if new.reason != old.reason and not new.reason.endswith("Starting"):
-            yield News("StageWaiting", f"{where}: {new.reason}: {new.message}")
+            yield _news("StageWaiting", child, why)
         case StageState.STOPPING | StageState.TERMINATING:
-            yield News("StageStopping", f"{where}: {new.reason}: {new.message}")
+            yield _news("StageStopping", child, why)
+
+
+def _news(reason: str, child: Child, words: str = "", warning: bool = False) -> News:
+    where = f"{child.stage}, attempt {child.attempt}"
+    return News(reason, f"{where}: {words}" if words else where, warning, child)
 
 
 def _fresh_tries(status: Status) -> News:
@@ -86,7 +95,7 @@ def _fresh_tries(status: Status) -> News:
 
 def _retry(name: str, ended: EndedAttempt, old: StageStatus, new: StageStatus) -> News:
     charged = new.charged_attempts > old.charged_attempts
-    return News("StageWillRetry", f"{name}, attempt {ended.attempt}: {ended.reason}: {ended.message}", warning=charged)
+    return _news("StageWillRetry", Child(name, ended.attempt), f"{ended.reason}: {ended.message}", warning=charged)
 
 
 def _event(experiment: Experiment, news: News) -> dict[str, object]:

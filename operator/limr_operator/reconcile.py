@@ -240,7 +240,7 @@ def _expiry(experiment: Experiment, status: Status, api: Api, now: datetime) -> 
     end = since + timedelta(seconds=ttl)
     if now >= end:
         metadata = experiment.metadata
-        _log.info("%s/%s: finished more than %d s ago, deleting it", metadata.namespace, metadata.name, ttl)
+        _log.info("finished more than %d s ago, deleting it", ttl)
         api.delete(names.KIND, metadata.namespace, metadata.name, metadata.uid)
         return None
     return end

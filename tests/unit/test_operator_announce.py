@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from limr.plan import EndedAttempt, StageState, StageStatus, Status
+from limr.plan import Child, EndedAttempt, StageState, StageStatus, Status
 from limr.stage import StageKind
 from limr_operator.announce import News, changes
 
+FIRST, SECOND = Child("probe", 1), Child("probe", 2)
 LOST = {"reason": "HeadLost", "message": "the Pod with its driver is gone"}
 TOLD = "probe, attempt 1: HeadLost: the Pod with its driver is gone"
 
@@ -24,15 +25,19 @@ RETRIED = status(StageState.STARTING, 2, previous=EndedAttempt(attempt=1, **LOST
 @pytest.mark.parametrize(
     ("before", "after", "expected"),
     [
-        (Status(), status(StageState.STARTING), [News("StageStarting", "probe, attempt 1")]),
-        (status(StageState.STARTING), status(), [News("StageRunning", "probe, attempt 1")]),
+        (Status(), status(StageState.STARTING), [News("StageStarting", "probe, attempt 1", child=FIRST)]),
+        (status(StageState.STARTING), status(), [News("StageRunning", "probe, attempt 1", child=FIRST)]),
         (status(), status(), []),
-        (status(), RETRIED, [News("StageWillRetry", TOLD), News("StageStarting", "probe, attempt 2")]),
-        (status(StageState.PENDING, **LOST), RETRIED, [News("StageStarting", "probe, attempt 2")]),
+        (
+            status(),
+            RETRIED,
+            [News("StageWillRetry", TOLD, child=FIRST), News("StageStarting", "probe, attempt 2", child=SECOND)],
+        ),
+        (status(StageState.PENDING, **LOST), RETRIED, [News("StageStarting", "probe, attempt 2", child=SECOND)]),
         (
             status(),
             status(StageState.FAILED, charged_attempts=3, **LOST),
-            [News("StageFailed", TOLD, warning=True)],
+            [News("StageFailed", TOLD, True, FIRST)],
         ),
     ],
 )
