@@ -69,6 +69,14 @@ def bounded(lines: Iterable[str]) -> tuple[str, ...]:
     return tuple(reversed(kept))
 
 
+def tail(log: str) -> tuple[str, ...]:
+    """What the end of a log says, as a status may hold it, though it may begin in the middle of a record."""
+    lines = log.split("\n")
+    if not record_of(lines[0]) and any(map(record_of, lines[1:2])):
+        del lines[0]
+    return bounded(text for line in lines for text in readable(line))
+
+
 def _plain(line: str) -> str:
     """What a terminal shows of it: colours left out, and what a progress bar has overwritten."""
     shown = _ESCAPES.sub("", line).rstrip().rpartition("\r")[2].expandtabs(4)

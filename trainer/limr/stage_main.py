@@ -27,6 +27,7 @@ from limr.lifeline import die_with_parent
 from limr.plan.graph import ENGINE_KINDS
 from limr.stage import ArmResult, Interval, Outcome, Reporter, Selected, StageInput, StageKind, StageResult
 from limr.stage_files import FileChannel, StageFiles
+from limr.stage_log import last_lines
 from limr.store import open_store
 from limr.store.base import Store
 from limr.store.layout import RESULTS, SUMMARY, in_stage
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str], handlers: Mapping[StageKind, str] = HANDLERS)
     # A laptop's metrics are for that laptop; a Pod's are for who may reach it.
     address = "127.0.0.1" if options.config_map is None else "0.0.0.0"
     result = _result(channel.read_input(), channel, handlers, (address, options.metrics_port))
-    channel.finish(result)
+    _hand_back(result, channel)
     return 1 if result.outcome is Outcome.FAILED else 0
 
 
@@ -82,9 +83,15 @@ def _crash_reporter(channel: Channel) -> Callable[[type[BaseException], BaseExce
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         logs.log_crash(kind, error, trace)
         message = traceback.format_exception_only(error)[-1].strip()
-        channel.finish(_failure("Crashed", message, channel))
+        _hand_back(_failure("Crashed", message, channel), channel)
 
     return report
+
+
+def _hand_back(result: StageResult, channel: Channel) -> None:
+    if result.outcome is Outcome.FAILED:
+        result = result.model_copy(update={"last_lines": last_lines()})
+    channel.finish(result)
 
 
 def _failure(reason: str, message: str, channel: Channel) -> StageResult:

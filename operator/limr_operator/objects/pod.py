@@ -53,6 +53,7 @@ def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, 
         "image": spec.cluster.image or defaults.image,
         "imagePullPolicy": defaults.image_pull_policy,
         "env": _environment(spec),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its status then has what it printed last
         "resources": _resources(place),
         "securityContext": {
             "allowPrivilegeEscalation": False,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from limr.local.children import STAGE_COMMAND, Children
-from limr.local.folder import RunFolder, last_lines
+from limr.local.folder import RunFolder
 from limr.local.interrupts import Interrupts
 from limr.local.view import View
 from limr.local.words import duration
@@ -18,7 +18,6 @@ from limr.spec import Experiment
 from limr.stage import Outcome, StageInput
 
 POLL_SECONDS = 0.3
-LOG_LINES_SHOWN = 12
 FINAL = frozenset({Phase.COMPLETE, Phase.FAILED, Phase.SUSPENDED})
 
 
@@ -134,13 +133,13 @@ class _Runner:
             case Finished(result) if result.outcome is Outcome.SUSPENDED:
                 return f"stopped after {took}: {result.message}"
             case Finished(result):
-                reason, message = result.reason, result.message
-            case Died(reason, message):
+                reason, message, last_lines = result.reason, result.message, result.last_lines
+            case Died(reason, message, _, last_lines):
                 pass
         return "\n".join(
             [
                 f"failed after {took} ({reason}): {message}",
-                *(f"  | {line}" for line in last_lines(self._folder.log(child), LOG_LINES_SHOWN)),
+                *(f"  | {line}" for line in last_lines),
                 f"  the whole log: {self._folder.log(child)}",
                 *self._next_try(child, status),
             ]

@@ -113,5 +113,5 @@ def _telling(conditions: tuple[Condition, ...]) -> str:
     found = {condition.type: condition for condition in conditions}
     for kind, status in (("Accepted", "False"), ("Failed", "True"), ("Suspended", "True"), ("Complete", "True")):
         if kind in found and found[kind].status == status:
-            return found[kind].message
-    return found["Progressing"].message if "Progressing" in found else ""
+            return found[kind].sentence
+    return found["Progressing"].sentence if "Progressing" in found else ""

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from limr.plan import last_lines
 from limr.plan.graph import ENGINE_KINDS, Stage
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus
 from limr.spec import Limits
@@ -119,7 +120,7 @@ def _failed(phase: Phase, stages: Mapping[str, StageStatus], limits: Limits, bro
                 "raise limits.deviceHours to go on from the last checkpoint"
             )
     reason = "StageFailed" if any(s.state is StageState.FAILED for s in stages.values()) else "BudgetSpent"
-    return _Word(True, reason, "\n".join(failed))
+    return _Word(True, reason, "\n\n".join(["\n".join(failed), *last_lines.told(stages)]))
 
 
 def _sentence(name: str, stage: StageStatus) -> str:
