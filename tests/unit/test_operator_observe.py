@@ -53,7 +53,9 @@ CUT = 'er": "limr.train", "message": "cut", "attempt": 1}'
 LOGGED = '{"time": "2026-01-01T11:00:00+00:00", "level": "ERROR", "logger": "limr.train", "message": "engine 0 died"}'
 PRINTED = LOGGED.replace("limr.train", "output").replace("engine 0 died", "killed: 9")
 RAYS_WORDS = "Job entrypoint command failed with exit code 137"
-RAYS_MESSAGE = f"{RAYS_WORDS}, last available logs (truncated to 20,000 chars):\n{CUT}\n{LOGGED}\n{PRINTED}\n"
+RAYS_MESSAGE = (
+    f"{RAYS_WORDS}, last available logs (truncated to 20,000 chars):\n{CUT}\nRunning entrypoint\n{LOGGED}\n{PRINTED}\n"
+)
 LINES = ("ERROR engine 0 died", "killed: 9")
 
 

@@ -87,6 +87,7 @@ def test_the_last_words_of_a_killed_process_arrive(tmp_path: Path) -> None:
     said = [record["message"] for record in records(output)]
     assert said == [*SAID, "last words", "the stage's process was ended by signal 9: Killed"]
     assert status == 128 + 9
+    assert records(output)[-1]["logger"] == "limr.stage_log"
 
 
 def test_a_process_is_asked_to_stop_and_ends_with_its_log() -> None:

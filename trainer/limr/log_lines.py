@@ -70,11 +70,11 @@ def bounded(lines: Iterable[str]) -> tuple[str, ...]:
 
 
 def tail(log: str) -> tuple[str, ...]:
-    """What the end of a log says, as a status may hold it, though it may begin in the middle of a record."""
+    """What the end of a log says, as a status may hold it. Where it has records, other lines are not the stage's:
+    half a record, with which it begins, or what Ray says of the job."""
     lines = log.split("\n")
-    if not record_of(lines[0]) and any(map(record_of, lines[1:2])):
-        del lines[0]
-    return bounded(text for line in lines for text in readable(line))
+    records = [line for line in lines if record_of(line)]
+    return bounded(text for line in records or lines for text in readable(line))
 
 
 def _plain(line: str) -> str:

@@ -33,6 +33,7 @@ from limr.log_lines import LINES, bounded, readable, structured
 CONTAINER_OUTPUT = "LIMR_CONTAINER_OUTPUT"  # the container's output as a file
 LAST_LINES = "LIMR_LAST_LINES"  # number of the socket that answers with the last lines
 
+LOGGER = "limr.stage_log"
 STAGE_FIELDS = ("namespace", "experiment", "stage", "attempt")
 LONGEST_LINE = 2**20  # bytes; a longer one is broken
 PIPE_BYTES = 2**20  # no pipe holds more, so that one read takes all there is
@@ -118,7 +119,7 @@ class Output:
 
     def say(self, level: str, message: str) -> None:
         """A line of our own."""
-        record = {"time": datetime.now(UTC).isoformat(), "level": level, "logger": __name__, "message": message}
+        record = {"time": datetime.now(UTC).isoformat(), "level": level, "logger": LOGGER, "message": message}
         self._write(json.dumps(record) if self._as_json else f"{level} {message}")
 
     def _write(self, line: str) -> None:
