@@ -182,6 +182,9 @@ class FakeKubeRay:
     def set_pod(self, name: str, status: Mapping[str, Any]) -> None:
         self._merge("Pod", {"metadata": {"name": name}}, {"status": dict(status)}, "/status")
 
+    def set_status(self, kind: str, name: str, status: Mapping[str, Any]) -> None:
+        self._set({"kind": kind, "metadata": {"name": name}}, status)
+
     def _set(self, runner: Object, status: Mapping[str, Any]) -> None:
         self._merge(runner["kind"], runner, {"status": dict(status)}, "/status")
 

@@ -63,6 +63,10 @@ def condition(kind: str, reason: str, message: str, holds: bool = True) -> Condi
     return Condition(type=kind, status=status, reason=reason, message=message, last_transition_time=ago(minutes=4))
 
 
+LAST_LINES = (
+    "(_Host pid=211) torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 79.10 GiB",
+    "ERROR learner 1 of 2 died",
+)
 ACCEPTED = condition("Accepted", "Valid", "the spec is valid")
 PROBE = StageStatus(
     kind=StageKind.PROBE,
@@ -150,12 +154,13 @@ def failed() -> dict[str, Any]:
         finished_at=ago(minutes=4),
         reason="ProcessLost",
         message=words,
+        last_lines=LAST_LINES,
         progress=Progress(updated_at=0, step=12, steps=160, reward_mean=0.31, reward_curve=CURVE[:12]),
     )
     blocked = {"state": StageState.BLOCKED, "reason": "NeedsFailedStage", "message": "it needs train-lim-s1"}
     message = (
         f"train-lim-s1 failed after 3 attempts (ProcessLost): {words}; read the stage's log, mend the cause and run "
-        "the failed stage afresh"
+        "the failed stage afresh\n\nThe last lines of train-lim-s1:\n" + "\n".join(f"| {line}" for line in LAST_LINES)
     )
     return manifest(
         Status(
@@ -188,7 +193,7 @@ WARNINGS = [
     {
         "reason": "StageFailed",
         "message": "train-lim-s1, attempt 3: ProcessLost: learner 1 of 2 died (ActorDiedError: The actor died because "
-        "its node has died)",
+        "its node has died)\n| ERROR learner 1 of 2 died",
         "eventTime": "2026-01-02T02:55:59.123456Z",
         "metadata": {},
     },

@@ -1,6 +1,7 @@
 """Stages that finish in moments, run as real processes: `local_fakes.py stage INPUT` and `local_fakes.py run FILE`.
 
-What they do is read from behaviour.json beside the dataset: {"<stage>": {"steps": 3, "seconds": 0.01, "end": "crash"}}.
+What they do is read from behaviour.json beside the dataset:
+{"<stage>": {"steps": 3, "seconds": 0.01, "says": "hello", "at": 2, "end": "crash"}}.
 """
 
 from __future__ import annotations
@@ -56,6 +57,7 @@ def engine(stage_input: StageInput, store: Store, reporter: Reporter) -> StageRe
     """Counts its steps, with a checkpoint after each, and writes down which attempt did which."""
     name, told = stage_input.stage.name, behaviour(stage_input)
     steps, ledger = told.get("steps", 2), Ledger()
+    print(told.get("says", ""))
     done = _lines(store, f"{name}/steps")
     for step in range(len(done) + 1, steps + 1):
         time.sleep(told.get("seconds", 0.0))

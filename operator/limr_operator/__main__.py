@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
 import os
 import socket
 
+from limr import logs
 from limr_operator.objects import Defaults
 from limr_operator.operator import Operator, Options
 from limr_operator.reconcile import Settings
@@ -15,8 +15,7 @@ from limr_operator.reconcile import Settings
 
 def main() -> None:
     options = _parser().parse_args()
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    logs.configure(options.log_format, options.log_level)
     asyncio.run(
         Operator(
             Options(
@@ -26,7 +25,8 @@ def main() -> None:
                 lease_name=options.lease,
                 port=options.port,
                 reconcile=Settings(
-                    Defaults(options.trainer_image, options.image_pull_policy), frozenset(options.strategy)
+                    Defaults(options.trainer_image, options.image_pull_policy, options.log_format, options.log_level),
+                    frozenset(options.strategy),
                 ),
             )
         ).run()
@@ -43,7 +43,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--identity", default=os.environ.get("POD_NAME", f"{socket.gethostname()}-{os.getpid()}"))
     parser.add_argument("--lease", default="limr-operator", help="name of the Lease that replicas share")
     parser.add_argument("--port", type=int, default=8080, help="of /healthz, /readyz and /metrics")
-    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    parser.add_argument("--log-format", default="json", choices=logs.FORMATS, help="of the operator and of stages")
+    parser.add_argument("--log-level", default="INFO", choices=logs.LEVELS, help="of the operator and of stages")
     return parser
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
+
+from limr_operator import names
 
 Pod = Mapping[str, Any]
 
@@ -27,6 +29,16 @@ def obstacle(pods: Sequence[Pod]) -> Finding | None:
 def casualty(pods: Sequence[Pod], since: datetime | None = None) -> Finding | None:
     """What ended a Pod, or a container of one, that should still be at work; not what had ended before `since`."""
     return next((finding for pod in pods for finding in _casualties(pod, since)), None)
+
+
+def last_words(pods: Sequence[Pod], since: datetime | None = None) -> str:
+    """The end of the log of the driver's container, if that has failed since then: the kubelet keeps it."""
+    for pod in pods:
+        if pod["metadata"].get("labels", {}).get(names.ROLE) == "driver":
+            for ended in _ended(pod["status"].get("containerStatuses", ()), since):
+                if ended.get("exitCode") and ended.get("message"):
+                    return str(ended["message"])
+    return ""
 
 
 def restarted(pod: Pod, since: datetime | None = None) -> bool:
@@ -81,17 +93,24 @@ def _configuration(name: str, reason: str, words: str) -> Finding:
 
 def _casualties(pod: Pod, since: datetime | None) -> Iterator[Finding]:
     name, status = pod["metadata"]["name"], pod["status"]
-    for container in _containers(pod):
-        for state in (container.get("state", {}), container.get("lastState", {})):
-            ended = state.get("terminated") or {}
-            if ended.get("reason") == "OOMKilled" and not _before(ended.get("finishedAt"), since):
-                yield Finding(
-                    "OutOfMemory",
-                    f"Pod {name} was killed because it needed more memory than its limit; raise memoryGib of its role "
-                    "in spec.cluster, or make ppo.microBatchSize or ppo.maxResponseTokens smaller",
-                )
+    for ended in _ended(_containers(pod), since):
+        if ended.get("reason") == "OOMKilled":
+            yield Finding(
+                "OutOfMemory",
+                f"Pod {name} was killed because it needed more memory than its limit; raise memoryGib of its role "
+                "in spec.cluster, or make ppo.microBatchSize or ppo.maxResponseTokens smaller",
+            )
     if status.get("reason") == "Evicted":
         yield Finding("Evicted", f"Pod {name} was evicted: {_short(status.get('message', ''))}")
+
+
+def _ended(containers: Iterable[Mapping[str, Any]], since: datetime | None) -> Iterator[Mapping[str, Any]]:
+    """How each of them ended, now or before it was restarted."""
+    for container in containers:
+        for state in (container.get("state", {}), container.get("lastState", {})):
+            ended = state.get("terminated") or {}
+            if not _before(ended.get("finishedAt"), since):
+                yield ended
 
 
 def _before(when: str | None, since: datetime | None) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from limr.config_map import POD, PROGRESS, RESULT
+from limr.log_lines import tail
 from limr.plan import ACTIVE, Child, Died, Finished, Observation, Running, Status, Waiting
 from limr.stage import Progress, StageResult
 from limr_operator import diagnose
@@ -24,6 +25,9 @@ REMOVAL_SECONDS = 300
 ENDED = frozenset({"Complete", "Failed"})
 # What has handed back its result and does not end by itself is removed then.
 EXIT_SECONDS = 60
+# What Ray's message on a failed job has between the exit status and the end of the job's log.
+RAYS_LAST_LINES = ", last available logs"
+RESTARTED = diagnose.Finding("HeadLost", "the container with its driver was restarted")
 
 
 def observations(children: Mapping[Child, ChildObjects], now: datetime) -> dict[Child, Observation]:
@@ -94,7 +98,8 @@ def _of_ray_job(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
     if deployment == "ValidationFailed":
         return Died("Refused", f"KubeRay refuses the RayJob: {_words(status)}; correct spec.cluster")
     if has_ended(objects.runner) or job in ("SUCCEEDED", "FAILED", "STOPPED"):
-        return _ended(objects, _words(status))
+        words, _, log = str(status.get("message") or status.get("reason") or "").partition("\n")
+        return _ended(objects, words.partition(RAYS_LAST_LINES)[0], log)
     if objects.shared_name and not objects.removing and (objects.shared is None or objects.shared.removing):
         return Died("ClusterLost", f"RayCluster {objects.shared_name} was removed by someone else", charged=False)
     if deployment == "Running" and job in ("RUNNING", "") and PROGRESS in data:
@@ -118,16 +123,18 @@ def _at_work(objects: ChildObjects, data: Mapping[str, str]) -> Observation:
         if driver is None:
             return Died("HeadLost", "the Pod with its driver is gone", charged=False)
         if diagnose.restarted(driver, objects.since):
-            found = diagnose.casualty([driver], objects.since)
-            return Died(*found) if found else Died("HeadLost", "the container with its driver was restarted")
+            found = diagnose.casualty([driver], objects.since) or RESTARTED
+            return Died(*found, last_lines=tail(diagnose.last_words([driver], objects.since)))
     return _said(data)
 
 
-def _ended(objects: ChildObjects, words: str) -> Observation:
+def _ended(objects: ChildObjects, words: str, log: str = "") -> Observation:
+    """`words` of what controls it, and the end of its log, where that is among them."""
     found = diagnose.casualty(objects.pods, objects.since)
+    last_lines = tail(log or diagnose.last_words(objects.pods, objects.since))
     if found:
-        return Died(found.reason, found.message, charged=found.reason != "Evicted")
-    return Died("NoResult", f"it ended without a result{': ' if words else ''}{words}")
+        return Died(found.reason, found.message, found.reason != "Evicted", last_lines)
+    return Died("NoResult", f"it ended without a result{': ' if words else ''}{words}", last_lines=last_lines)
 
 
 def _waiting(objects: ChildObjects, otherwise: Waiting) -> Observation:

@@ -7,13 +7,16 @@ import logging
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from contextvars import copy_context
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 import kopf
 import kubernetes
 from aiohttp import web
 
+from limr import logs
 from limr_operator import acceptance, metrics, names
 from limr_operator import lease as leases
 from limr_operator.api import PAGE, Api, ApiError, Conflict
@@ -169,6 +172,8 @@ class Operator:
             self._queue.wake(key)
 
     async def _work(self, key: Key) -> float | None:
+        namespace, name = key
+        logs.about(namespace=namespace, experiment=name)  # its task's context, so a failure's line has it too
         if not self._informed or not self._lease.leading:
             return None
         snapshot = self._watches.snapshot(key)
@@ -178,9 +183,8 @@ class Operator:
         now = datetime.now(UTC).replace(microsecond=0)  # the API keeps whole seconds
         try:
             with metrics.reconcile_seconds.time():
-                return await loop.run_in_executor(
-                    self._threads, reconcile, snapshot, self._api, self._options.reconcile, now
-                )
+                work = partial(copy_context().run, reconcile, snapshot, self._api, self._options.reconcile, now)
+                return await loop.run_in_executor(self._threads, work)
         except Conflict:
             return STALE_SECONDS
         except NotLeading:

@@ -7,7 +7,6 @@ it twice makes it once. A crash anywhere leaves something that the next call com
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,15 +18,13 @@ from limr.plan import ACTIVE, Child, Died, Observation, Plan, StageState, Status
 from limr.spec import Experiment
 from limr.validate import InvalidSpec
 from limr_operator import acceptance, diagnose, metrics, names
-from limr_operator.announce import announce
+from limr_operator.announce import News, announce, tell
 from limr_operator.api import Api, ApiError, NotFound
 from limr_operator.objects import Attempt, Defaults, manifests, spec_digest
 from limr_operator.objects.access import stop_request
 from limr_operator.observe import leftovers, observation, observations
 from limr_operator.shared_cluster import SharedClusters
 from limr_operator.snapshot import ChildObjects, Object, SharedCluster, Snapshot, is_owned, trimmed
-
-_log = logging.getLogger(__name__)
 
 PREEMPTED = "Preempted"
 
@@ -240,8 +237,9 @@ def _expiry(experiment: Experiment, status: Status, api: Api, now: datetime) -> 
     end = since + timedelta(seconds=ttl)
     if now >= end:
         metadata = experiment.metadata
-        _log.info("%s/%s: finished more than %d s ago, deleting it", metadata.namespace, metadata.name, ttl)
         api.delete(names.KIND, metadata.namespace, metadata.name, metadata.uid)
+        words = f"it finished more than {ttl} s ago and is deleted; what it stored stays"
+        tell(experiment, News("Expired", words), api)
         return None
     return end
 

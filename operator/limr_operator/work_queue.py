@@ -90,7 +90,7 @@ class WorkQueue(Generic[Key]):
         except Exception:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             again = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
-            _log.exception("%s: will be tried again in %g s", key, again)
+            _log.exception("it failed and will be tried again in %g s", again)
         finally:
             self._busy.discard(key)
             self._changed.set()

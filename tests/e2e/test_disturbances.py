@@ -146,7 +146,7 @@ def test_an_upgrade_with_a_new_crd_leaves_a_running_experiment_alone(
     run: NodeRun, expected: pa.Table, installed: Kubectl, tmp_path: Path
 ) -> None:
     run.at_step(PROBE, 2, START_SECONDS)
-    install(installed, "--set=logLevel=DEBUG", chart=newer_chart(tmp_path))  # other operators, too
+    install(installed, "--set=logging.level=DEBUG", chart=newer_chart(tmp_path))  # other operators, too
     wait_until(lambda: "NEWS" in installed("get", "limr", "-n", run.namespace), "the new column", 30)
     status = run.finish(RUN_SECONDS)
     assert {stage.attempt for stage in status.stages.values()} == {1}

@@ -91,7 +91,8 @@ def test_a_lost_head_is_not_charged(lab: Lab) -> None:
 def test_a_stage_that_fails_is_tried_again_and_then_said_to_have_failed(plane: ControlPlane) -> None:
     def script(stage_input: StageInput, step: int) -> StageResult | None:
         if stage_input.stage.name == "train-lim-s1" and step == STEPS:
-            return StageResult(outcome=Outcome.FAILED, reason="EngineLost", message="engine 0 died")
+            said = ("INFO step 1", "ERROR engine 0 died")
+            return StageResult(outcome=Outcome.FAILED, reason="EngineLost", message="engine 0 died", last_lines=said)
         return succeed(stage_input, step)
 
     lab = Lab(plane, f"test-{secrets.token_hex(4)}", script)
@@ -102,8 +103,29 @@ def test_a_stage_that_fails_is_tried_again_and_then_said_to_have_failed(plane: C
     assert condition(status, "Failed")[1:] == (
         "StageFailed",
         "train-lim-s1 failed after 2 attempts (EngineLost): engine 0 died; read the stage's log, mend the cause and "
-        "run the failed stage afresh",
+        "run the failed stage afresh\n\nThe last lines of train-lim-s1:\n| INFO step 1\n| ERROR engine 0 died",
     )
+    told = [event["message"] for event in lab.api.list("Event", lab.namespace) if event["type"] == "Warning"]
+    lines = "EngineLost: engine 0 died\n| INFO step 1\n| ERROR engine 0 died"
+    assert {f"train-lim-s1, attempt {attempt}: {lines}" for attempt in (1, 2)} <= set(told)
+    assert "report: it needs train-lim-s1" in told
+
+
+def test_a_killed_stage_leaves_the_last_lines_that_ray_and_the_kubelet_have(lab: Lab) -> None:
+    lab.apply(limits={"attempts": 1})
+    lab.run(lambda status: status.stages["probe"].state is StageState.RUNNING)
+    logged = '{"time": "2026-01-01T11:00:00Z", "level": "INFO", "logger": "limr.train", "message": "step 3"}'
+    words = (
+        f"Job entrypoint command failed with exit code 137, last available logs (truncated to 20,000 chars):\n{logged}"
+    )
+    ended = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "message": words}
+    lab.kuberay.set_status("RayJob", "demo--probe-1", ended)
+    lab.look()
+    probe = lab.status().stages["probe"]
+    assert (probe.state, probe.reason, probe.last_lines) == (StageState.FAILED, "NoResult", ("INFO step 3",))
+    assert probe.message == "it ended without a result: Job entrypoint command failed with exit code 137"
+    assert condition(lab.status(), "Failed")[2].endswith("\n\nThe last lines of probe:\n| INFO step 3")
+    assert "last lines" not in lab.status().message
 
 
 def test_fresh_tries_are_given_once_whatever_happens_to_the_operator(plane: ControlPlane) -> None:

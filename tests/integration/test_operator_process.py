@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -10,12 +11,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 from cluster.control_plane import ControlPlane
 from cluster.daemons import answers, free_ports
-from operator_lab import Lab
+from operator_lab import STAGES, Lab
 
 from limr.plan import Phase, StageState, Status
 from limr_operator import names
@@ -91,6 +93,15 @@ def test_a_whole_experiment(plane: ControlPlane, lab: Lab, tmp_path: Path) -> No
         operator.process.send_signal(signal.SIGTERM)
         assert operator.process.wait(30) == 0
     assert holder(lab) == ""  # released, so that another replica need not wait
+    told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    assert {line["message"] for line in told} >= {"one leads", "StageRunning: probe, attempt 1"}
+    for line in told:
+        assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
+        assert {"level", "logger", "message"} <= line.keys()
+        if line["logger"] in ("limr_operator.announce", "limr_operator.reconcile"):
+            assert (line["namespace"], line["experiment"]) == (lab.namespace, "demo")
+    begun = {(line["stage"], line["attempt"]) for line in told if line.get("reason") == "StageStarting"}
+    assert begun == {(stage, 1) for stage in STAGES}
 
 
 def test_stages_that_share_a_cluster(plane: ControlPlane, lab: Lab, tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 import pytest
 from click.testing import CliRunner
 
 from limr.errors import LimrError
+from limr.kubectl.access import translated
 from limr.kubectl.artifacts import service_of
 from limr.kubectl.errors import Forbidden, KubectlError, NoSuchObject, Unreachable, explained
 from limr.kubectl.options import waiting_options
 from limr.kubectl.port_forward import Service
+from limr.log_lines import timed
 
 FORBIDDEN = (
     'Error from server (Forbidden): secrets "rl-s3" is forbidden: User "eve" cannot get resource "secrets" in API '
@@ -88,3 +92,15 @@ def test_times(text: str, seconds: float | None) -> None:
         assert "is no time; write for example 30s, 10m or 1h30m" in done.output
     else:
         assert float(done.output) == seconds
+
+
+def test_lines_are_translated_as_they_come(capfd: pytest.CaptureFixture[str]) -> None:
+    record = '{"time": "2026-01-02T03:04:05Z", "level": "INFO", "logger": "limr.train", "message": "step 3"}'
+    says = f"import os, sys; print({record!r}); print('Ray runtime started.'); sys.exit(3)"
+    assert translated([sys.executable, "-c", says], timed) == 3
+    assert capfd.readouterr().out == "2026-01-02 03:04:05 INFO step 3\nRay runtime started.\n"
+
+
+def test_without_kubectl_a_sentence_says_so() -> None:
+    with pytest.raises(LimrError, match="kubectl is not installed"):
+        translated(["no-such-kubectl"], timed)

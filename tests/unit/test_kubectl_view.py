@@ -75,6 +75,9 @@ Failed: StageFailed
   train-lim-s1 failed after 3 attempts (ProcessLost): learner 1 of 2 died
   (ActorDiedError: The actor died because its node has died); read the stage's
   log, mend the cause and run the failed stage afresh
+  The last lines of train-lim-s1:
+  | (_Host pid=211) torch.OutOfMemoryError: CUDA out of memory. Tried to alloca…
+  | ERROR learner 1 of 2 died
   → when the cause is mended: kubectl limr retry qwen-math -n rl
 
 STAGE                 STATE        TRY       STEP  REWARD  TOKENS/S    LEFT

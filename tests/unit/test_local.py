@@ -92,6 +92,34 @@ def test_how_a_stage_can_fail(lab: Lab, end: str, reason: str, words: str) -> No
     assert lab.status().stages["train-lim-s1"].reason == reason
 
 
+@pytest.mark.parametrize("end", ["crash", "kill", "exit", "bad input"])
+def test_the_last_lines_of_a_failed_stage_are_kept_without_credentials(
+    lab: Lab, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", "0123456789abcdef")
+    lab.behave(train_lim_s1={"at": 1, "end": end, "says": "logs in with 0123456789abcdef at https://me:pw@wandb"})
+    process = lab.start()
+    output = ended(process)
+    assert process.returncode == 1
+    stage = lab.status().stages["train-lim-s1"]
+    told = "logs in with *** at https://***@wandb"
+    if end == "crash":  # only the end of its traceback
+        assert stage.last_lines[-1] == "ZeroDivisionError: a defect"
+    elif end == "bad input":
+        assert stage.last_lines[0] == told
+        assert stage.last_lines[-1].endswith("ERROR limr.stage_main d.json: row 3 has no answer")
+    else:
+        assert stage.last_lines == (told,)
+    assert all(f"\n  | {line}\n" in output for line in stage.last_lines), "once, where it failed"
+    assert output.count(stage.last_lines[-1]) == 1 or end in ("crash", "bad input")
+    failed = lab.status().condition("Failed")
+    assert failed is not None
+    assert failed.message == "\n".join(
+        [failed.sentence, "", "The last lines of train-lim-s1:", *(f"| {line}" for line in stage.last_lines)]
+    )
+    assert "0123456789abcdef" not in output + lab.status().to_json()
+
+
 def test_bad_input_is_not_tried_again(lab: Lab) -> None:
     lab.behave(train_lim_s1={"at": 1, "end": "bad input"})
     with pytest.raises(LimrError, match=r"train-lim-s1 failed after 1 attempt \(BadInput\): d\.json: row 3 has no "):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -39,12 +40,15 @@ def stage_input(folder: Path, kind: StageKind = StageKind.TRAINING) -> StageInpu
     return StageInput(experiment=experiment, stage=StageRef(name="it", kind=kind), attempt=1, root=root)
 
 
-def run_stage(folder: Path, kind: StageKind, **behaviour: object) -> tuple[int, StageResult]:
-    """A stage in a process of its own."""
+def run_stage(
+    folder: Path, kind: StageKind, command: Sequence[str] = (), **behaviour: object
+) -> tuple[int, StageResult]:
+    """A stage in a process of its own, started by `command`."""
     (folder / "behaviour.json").write_text(json.dumps({"it": behaviour}))
     files = StageFiles(folder)
     stage_files.write(files.input, stage_input(folder, kind).to_json())
-    status = subprocess.run([*local_fakes.STAGE_COMMAND, str(files.input)], timeout=SECONDS, check=False).returncode
+    stage = [*command, *local_fakes.STAGE_COMMAND, str(files.input)]
+    status = subprocess.run(stage, timeout=SECONDS, check=False).returncode
     result = stage_files.read_result(files)
     assert result is not None
     return status, result
@@ -72,6 +76,23 @@ def test_a_defect_becomes_a_result_with_its_last_line(tmp_path: Path) -> None:
     assert (status, result.outcome, result.reason) == (1, Outcome.FAILED, "Crashed")
     assert result.message == "ZeroDivisionError: a defect"
     assert result.ledger.device_seconds == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        ("crash", "ZeroDivisionError: a defect"),
+        ("bad input", "ERROR d.json: row 3 has no answer"),
+    ],
+)
+def test_as_on_a_cluster_its_result_has_its_last_lines(tmp_path: Path, end: str, expected: str) -> None:
+    log = (sys.executable, "-m", "limr.stage_log", "--stage", "rl/demo/it/1", "--")
+    status, result = run_stage(tmp_path, StageKind.PROBE, log, at=1, end=end, says="hello")
+    assert status == 1
+    assert result.last_lines[-1] == expected
+    assert end == "crash" or result.last_lines[0] == "hello"
+    _, result = run_stage(tmp_path, StageKind.PROBE, log)
+    assert result.last_lines == ()
 
 
 @pytest.mark.parametrize(("end", "reason"), [("bad input", "BadInput"), ("store", "StoreUnavailable")])

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from limr import container_output
 from limr.config_map import INPUT
 from limr.plan import MAX_ATTEMPTS, Child, child_name
 from limr.spec import Experiment
 from limr.stage import Output, StageInput, StageKind, StageRef
+from limr.stage_log import CONTAINER_OUTPUT
 from limr_operator import names
 from limr_operator.objects import Attempt, Defaults, Manifest, manifests, spec_digest
 from limr_operator.objects.cluster import RAY_VERSION
@@ -136,7 +136,7 @@ def test_roles_of_a_ray_job() -> None:
 def test_the_log_of_a_ray_job_is_also_the_output_of_its_head() -> None:
     """What a Job's process prints is its container's output anyway."""
     told = {
-        (kind, role): container_output.PATH in (entry["name"] for entry in template["spec"]["containers"][0]["env"])
+        (kind, role): CONTAINER_OUTPUT in (entry["name"] for entry in template["spec"]["containers"][0]["env"])
         for kind in (StageKind.PROBE, StageKind.SELECTION)
         for role, template in templates(attempt(kind)).items()
     }
@@ -225,7 +225,8 @@ def test_an_attempt_in_a_shared_cluster_makes_the_cluster_and_submits_to_it() ->
     assert list(objects)[-2:] == ["RayCluster", "RayJob"]
     assert objects["RayJob"]["spec"] == {
         "submissionMode": "HTTPMode",
-        "entrypoint": "python -m limr.stage_main --config-map rl/demo--probe-1 --metrics-port 9464",
+        "entrypoint": "python -m limr.stage_log --stage rl/demo/probe/1 --log-format json --log-level INFO -- "
+        "python -m limr.stage_main --config-map rl/demo--probe-1 --metrics-port 9464",
         "backoffLimit": 0,
         "clusterSelector": {"ray.io/cluster": "demo--probe-1"},
     }

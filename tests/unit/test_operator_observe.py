@@ -49,6 +49,28 @@ NO_SECRET = pod(
         {"state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "keys" not found'}}}
     ],
 )
+CUT = 'er": "limr.train", "message": "cut", "attempt": 1}'
+LOGGED = '{"time": "2026-01-01T11:00:00+00:00", "level": "ERROR", "logger": "limr.train", "message": "engine 0 died"}'
+PRINTED = LOGGED.replace("limr.train", "output").replace("engine 0 died", "killed: 9")
+RAYS_WORDS = "Job entrypoint command failed with exit code 137"
+RAYS_MESSAGE = (
+    f"{RAYS_WORDS}, last available logs (truncated to 20,000 chars):\n{CUT}\nRunning entrypoint\n{LOGGED}\n{PRINTED}\n"
+)
+LINES = ("ERROR engine 0 died", "killed: 9")
+
+
+def ended_driver(message: str, reason: str = "Error", **more: Any) -> dict[str, Any]:
+    ended = {"terminated": {"reason": reason, "exitCode": 137, "message": message}}
+    driver = pod(containerStatuses=[{"state": ended, **more}])
+    driver["metadata"]["labels"] = {names.ROLE: "driver"}
+    return driver
+
+
+FAILED_JOB = {
+    "kind": "Job",
+    "metadata": {"name": "demo--report-1"},
+    "status": {"conditions": [{"type": "Failed", "status": "True", "message": "Job has reached the backoff limit"}]},
+}
 RESTARTED = pod(containerStatuses=[{"restartCount": 1, "lastState": {"terminated": {"reason": "OOMKilled"}}}])
 BEGINS = ray_job("Initializing", "")
 QUOTA = {
@@ -117,6 +139,42 @@ def test_what_is_wrong_is_said_with_a_remedy(objects: ChildObjects, reason: str,
     assert isinstance(seen, Waiting | Died)
     assert seen.reason == reason
     assert sentence in seen.message
+
+
+@pytest.mark.parametrize(
+    ("objects", "expected"),
+    [
+        (
+            ChildObjects(ray_job("Failed", "FAILED", status={"message": RAYS_MESSAGE})),
+            Died("NoResult", f"it ended without a result: {RAYS_WORDS}", last_lines=LINES),
+        ),
+        (
+            ChildObjects(ray_job("Failed", "FAILED", status={"message": "Traceback:\n  File …\nKeyError: 1"})),
+            Died("NoResult", "it ended without a result: Traceback:", last_lines=("  File …", "KeyError: 1")),
+        ),
+        (
+            ChildObjects(FAILED_JOB, pods=[ended_driver(f"{CUT}\n{LOGGED}\n")]),
+            Died("NoResult", "it ended without a result: Job has reached the backoff limit", last_lines=LINES[:1]),
+        ),
+        (
+            ChildObjects(
+                ray_job(),
+                AT_WORK,
+                [ended_driver(LOGGED, restartCount=1)],
+            ),
+            Died("HeadLost", "the container with its driver was restarted", last_lines=LINES[:1]),
+        ),
+    ],
+    ids=["killed", "Ray's own", "job", "restarted"],
+)
+def test_what_is_known_of_the_log_of_what_died(objects: ChildObjects, expected: Died) -> None:
+    assert observation(objects, NOW) == expected
+
+
+def test_the_last_lines_of_what_ran_out_of_memory() -> None:
+    died = observation(ChildObjects(FAILED_JOB, pods=[ended_driver(LOGGED, "OOMKilled")]), NOW)
+    assert isinstance(died, Died)
+    assert (died.reason, died.last_lines) == ("OutOfMemory", LINES[:1])
 
 
 def test_a_child_that_cannot_be_removed_counts_as_gone_after_a_while() -> None:

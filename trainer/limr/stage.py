@@ -155,6 +155,7 @@ class StageResult(Document):
     tripped: Tripped | None = None  # with Outcome.GUARDED
     selected: Selected | None = None  # by Selection stages only
     results: tuple[ArmResult, ...] = ()  # by the Report stage only
+    last_lines: tuple[str, ...] = ()  # of its log, when it has failed: limr.log_lines.bounded
 
 
 class Reporter(Protocol):

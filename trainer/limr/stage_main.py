@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import logging
 import signal
 import sys
 import threading
@@ -19,13 +20,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from limr import logs
 from limr.channel import Channel
-from limr.container_output import copy_output
 from limr.errors import LimrError
 from limr.lifeline import die_with_parent
 from limr.plan.graph import ENGINE_KINDS
 from limr.stage import ArmResult, Interval, Outcome, Reporter, Selected, StageInput, StageKind, StageResult
 from limr.stage_files import FileChannel, StageFiles
+from limr.stage_log import last_lines
 from limr.store import open_store
 from limr.store.base import Store
 from limr.store.layout import RESULTS, SUMMARY, in_stage
@@ -41,6 +43,8 @@ HANDLERS: Mapping[StageKind, str] = {
 
 BEAT_SECONDS = 5.0
 
+_log = logging.getLogger(__name__)
+
 
 def main(arguments: Sequence[str], handlers: Mapping[StageKind, str] = HANDLERS) -> int:
     parser = argparse.ArgumentParser(prog="limr.stage_main", description=__doc__)
@@ -50,7 +54,7 @@ def main(arguments: Sequence[str], handlers: Mapping[StageKind, str] = HANDLERS)
     parser.add_argument("--parent", type=int, help="end when this process ends; it must be the one that starts us")
     parser.add_argument("--metrics-port", type=int, help="serve Prometheus metrics there; default: not")
     options = parser.parse_args(arguments)
-    copy_output()
+    logs.configure()
     channel = _channel(options)
     signal.signal(signal.SIGTERM, lambda signum, frame: channel.stop())
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever started us
@@ -60,7 +64,7 @@ def main(arguments: Sequence[str], handlers: Mapping[StageKind, str] = HANDLERS)
     # A laptop's metrics are for that laptop; a Pod's are for who may reach it.
     address = "127.0.0.1" if options.config_map is None else "0.0.0.0"
     result = _result(channel.read_input(), channel, handlers, (address, options.metrics_port))
-    channel.finish(result)
+    _hand_back(result, channel)
     return 1 if result.outcome is Outcome.FAILED else 0
 
 
@@ -77,11 +81,17 @@ def _crash_reporter(channel: Channel) -> Callable[[type[BaseException], BaseExce
     """An exception that nobody expected: the traceback for the log, its last line for the result."""
 
     def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        traceback.print_exception(kind, error, trace)
+        logs.log_crash(kind, error, trace)
         message = traceback.format_exception_only(error)[-1].strip()
-        channel.finish(_failure("Crashed", message, channel))
+        _hand_back(_failure("Crashed", message, channel), channel)
 
     return report
+
+
+def _hand_back(result: StageResult, channel: Channel) -> None:
+    if result.outcome is Outcome.FAILED:
+        result = result.model_copy(update={"last_lines": last_lines()})
+    channel.finish(result)
 
 
 def _failure(reason: str, message: str, channel: Channel) -> StageResult:
@@ -105,7 +115,7 @@ def _result(
         selected = _selected(store, stage_input.stage.name) if kind is StageKind.SELECTION else None
         results = _table(store, stage_input.stage.name) if kind is StageKind.REPORT else ()
     except LimrError as error:
-        print(f"limr: {error}", file=sys.stderr)
+        _log.error("%s", error)
         return _failure(error.reason, str(error), channel)
     return StageResult(
         outcome=Outcome.SUCCEEDED,

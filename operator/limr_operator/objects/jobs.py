@@ -17,7 +17,7 @@ def runner(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
 
 def job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
     driver = attempt.experiment.spec.cluster.driver
-    template = pod.template(attempt.workplace, "driver", driver, defaults, _command(attempt))
+    template = pod.template(attempt.workplace, "driver", driver, defaults, _command(attempt, defaults))
     template["spec"]["restartPolicy"] = "Never"
     return {
         "apiVersion": "batch/v1",
@@ -36,7 +36,7 @@ def ray_job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
         "spec": {
             # The other modes fail a running job when a log stream closes for half a minute.
             "submissionMode": "HTTPMode",
-            "entrypoint": " ".join([*_command(attempt), "--metrics-port", str(METRICS_PORT)]),
+            "entrypoint": " ".join([*_command(attempt, defaults), "--metrics-port", str(METRICS_PORT)]),
             "backoffLimit": 0,  # attempts are the operator's
             **(_in_shared_cluster(attempt) if attempt.shares else _in_own_cluster(attempt, defaults)),
         },
@@ -58,9 +58,12 @@ def _in_own_cluster(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
     }
 
 
-def _command(attempt: Attempt) -> list[str]:
-    where = f"{attempt.workplace.namespace}/{attempt.name}"
-    return ["python", "-m", "limr.stage_main", "--config-map", where]
+def _command(attempt: Attempt, defaults: pod.Defaults) -> list[str]:
+    namespace, child = attempt.workplace.namespace, attempt.child
+    stage = f"{namespace}/{attempt.experiment.metadata.name}/{child.stage}/{child.attempt}"
+    log = ["--stage", stage, "--log-format", defaults.log_format, "--log-level", defaults.log_level]
+    work = ["python", "-m", "limr.stage_main", "--config-map", f"{namespace}/{attempt.name}"]
+    return ["python", "-m", "limr.stage_log", *log, "--", *work]
 
 
 def _metadata(attempt: Attempt) -> Manifest:

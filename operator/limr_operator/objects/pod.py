@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from limr import container_output
 from limr.spec import Place, Role, Spec
 from limr.stage import METRICS_PORT
+from limr.stage_log import CONTAINER_OUTPUT
 from limr_operator import names
 from limr_operator.objects.common import Manifest, Workplace
 from limr_operator.objects.overlay import merged
@@ -16,7 +16,7 @@ from limr_operator.objects.overlay import merged
 CONTAINER = "limr"
 USER = 65532
 CA_FOLDER = "/etc/limr/ca"
-CONTAINER_OUTPUT = "/proc/1/fd/1"  # may be opened by processes of the same user
+OUTPUT_OF_CONTAINER = "/proc/1/fd/1"  # may be opened by processes of the same user
 # Longest time from SIGTERM until a Pod is killed: a machine that is taken away leaves time for a checkpoint.
 GRACE_SECONDS = 120
 OBJECT_STORE_SHARE = 0.4  # of a Pod's memory: weights on their way from learner to engines lie there
@@ -41,6 +41,8 @@ class Defaults:
 
     image: str
     image_pull_policy: str = "IfNotPresent"
+    log_format: str = "json"
+    log_level: str = "INFO"
 
 
 def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, command: list[str] | None) -> Manifest:
@@ -51,6 +53,7 @@ def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, 
         "image": spec.cluster.image or defaults.image,
         "imagePullPolicy": defaults.image_pull_policy,
         "env": _environment(spec),
+        "terminationMessagePolicy": "FallbackToLogsOnError",  # its status then has what it printed last
         "resources": _resources(place),
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -61,7 +64,7 @@ def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, 
     }
     container |= {"command": command} if command else {"lifecycle": RAY_LIFECYCLE}
     if role == "driver" and not command:  # its process is not the container's own
-        container["env"].append({"name": container_output.PATH, "value": CONTAINER_OUTPUT})
+        container["env"].append({"name": CONTAINER_OUTPUT, "value": OUTPUT_OF_CONTAINER})
         container["ports"] = HEAD_PORTS
     if spec.storage.credentials_secret:
         container["envFrom"] = [{"secretRef": {"name": spec.storage.credentials_secret}}]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,3 +77,22 @@ def shown(command: Sequence[str]) -> int:
         raise no_kubectl() from None
     except KeyboardInterrupt:
         return 130
+
+
+def translated(command: Sequence[str], translation: Callable[[str], Sequence[str]]) -> int:
+    """As `shown`, with each line that it prints replaced by those of `translation`."""
+    try:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        raise no_kubectl() from None
+    with process:
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                for text in translation(line.rstrip("\n")):
+                    print(text, flush=True)
+            return process.wait()
+        except KeyboardInterrupt:
+            return 130
+        finally:
+            process.terminate()

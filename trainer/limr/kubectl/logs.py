@@ -8,10 +8,11 @@ import click
 
 from limr.config_map_keys import POD
 from limr.errors import LimrError
-from limr.kubectl.access import Cluster, shown
+from limr.kubectl.access import Cluster, shown, translated
 from limr.kubectl.errors import NoSuchObject
 from limr.kubectl.experiments import Experiment, find, listed
 from limr.kubectl.options import cluster_options, name_argument, stage_argument
+from limr.log_lines import timed
 from limr.plan import ACTIVE, Child, StageStatus, child_name
 
 CONTAINER = "limr"  # as the operator names it
@@ -22,14 +23,16 @@ CONTAINER = "limr"  # as the operator names it
 @stage_argument
 @click.option("-f", "--follow", is_flag=True, help="Go on with what it prints from now on.")
 @click.option("--tail", type=click.IntRange(min=0), help="Only so many of the last lines.")
+@click.option("--raw", is_flag=True, help="As it was written: a JSON object a line.")
 @cluster_options
-def logs(cluster: Cluster, name: str, stage: str | None, follow: bool, tail: int | None) -> None:
-    """Print the log of a stage's latest attempt. Without STAGE: of the one at work, or that failed."""
+def logs(cluster: Cluster, name: str, stage: str | None, follow: bool, tail: int | None, raw: bool) -> None:
+    """Print the log of a stage's latest attempt (times in UTC). Without STAGE: the one at work, or that failed."""
     experiment = find(cluster, name)
     stage = stage or stage_at_work(experiment)
     pod = pod_of(cluster, experiment, stage)
     options = [*(["--follow"] if follow else []), *([f"--tail={tail}"] if tail is not None else [])]
-    sys.exit(shown(cluster.command("logs", pod, f"--container={CONTAINER}", *options)))
+    command = cluster.command("logs", pod, f"--container={CONTAINER}", *options)
+    sys.exit(shown(command) if raw else translated(command, timed))
 
 
 def stage_at_work(experiment: Experiment) -> str:
@@ -61,6 +64,7 @@ def pod_of(cluster: Cluster, experiment: Experiment, name: str) -> str:
         raise LimrError(
             f"{attempt}: its Pod {data[POD]} is gone, and its log with it; {_what_is_known(stage)}. Your cluster's log "
             f"collector may have the log: look for Pod {data[POD]} in namespace {experiment.namespace}"
+            + "".join(f"\n  | {line}" for line in stage.last_lines)
         ) from None
     return str(data[POD])
 

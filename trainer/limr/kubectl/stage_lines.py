@@ -50,6 +50,10 @@ def wrapped(words: str, width: int, first: str = "", others: str = "", style: st
         yield Text(line, style)
 
 
+def cut(line: str, width: int) -> str:
+    return line if len(line) <= width else f"{line[: width - 1]}…"
+
+
 def _groups(stages: Mapping[str, StageStatus]) -> Iterator[Sequence[str]]:
     for quiet, group in groupby(stages, lambda name: _quiet(stages[name])):
         names = list(group)

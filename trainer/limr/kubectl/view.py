@@ -10,7 +10,7 @@ from rich.text import Text
 
 from limr.kubectl.experiments import Experiment
 from limr.kubectl.sparkline import short_duration
-from limr.kubectl.stage_lines import stage_lines, wrapped
+from limr.kubectl.stage_lines import cut, stage_lines, wrapped
 from limr.local.words import progress_words
 from limr.plan import Condition, Phase, StageState, Status, is_held
 from limr.stage import ArmResult, Interval
@@ -79,8 +79,11 @@ def _attention(experiment: Experiment, width: int) -> Iterator[Text]:
             negated = "Not " if condition.status == "False" else ""
             reason = "" if condition.reason == condition.type else f": {condition.reason}"
             yield Text(f"{negated}{condition.type}{reason}", style)
-            for line in condition.message.splitlines():
+            for line in condition.sentence.splitlines():
                 yield from wrapped(line, width, INDENT, INDENT)
+            for line in condition.message.removeprefix(condition.sentence).split("\n"):  # the last lines of logs
+                if line:
+                    yield Text(INDENT + cut(line, width - len(INDENT)), "dim")
             if command := _remedy(condition, experiment):
                 yield Text(f"{INDENT}→ {command}", "bold")
 
@@ -112,7 +115,8 @@ def _warnings(events: Sequence[dict[str, Any]], now: datetime, width: int) -> It
         yield Text("LAST WARNINGS", "bold")
     for event in latest:
         age = short_duration((now - _time_of(event)).total_seconds())
-        yield from wrapped(f"{age:>6} ago  {event['reason']}: {event['message']}", width, "", " " * 12)
+        sentence = event["message"].partition("\n")[0]
+        yield from wrapped(f"{age:>6} ago  {event['reason']}: {sentence}", width, "", " " * 12)
 
 
 def _time_of(event: dict[str, Any]) -> datetime:

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 from limr import stage_files
+from limr.credentials import Mask
 from limr.local.folder import RunFolder, last_lines
+from limr.log_lines import LINES, bounded
 from limr.plan import Child, Died, Finished, Observation, Running
-from limr.stage import StageInput
+from limr.stage import Outcome, StageInput
 
 STAGE_COMMAND = (sys.executable, "-m", "limr.stage_main")
 # A process that has handed back its result and does not end (an engine that hangs on its way out) is killed then.
@@ -99,12 +101,14 @@ class Children:
             return finished
         if status == -signal.SIGTERM and child in self._asked:
             return Died("Suspended", "it was asked to stop before it had begun", charged=False)
+        lines = self._last_lines(child)
         if status == -signal.SIGKILL:
-            return Died("Killed", "its process was killed (SIGKILL), as a machine does that is short of memory")
+            words = "its process was killed (SIGKILL), as a machine does that is short of memory"
+            return Died("Killed", words, last_lines=lines)
         if status < 0:
-            return Died("Crashed", f"its process was ended by signal {-status}: {signal.strsignal(-status)}")
-        words = last_lines(self._folder.log(child), 1)
-        return Died("Crashed", f"exit status {status} without a result; last words: {words[0] if words else 'none'}")
+            words = f"its process was ended by signal {-status}: {signal.strsignal(-status)}"
+            return Died("Crashed", words, last_lines=lines)
+        return Died("Crashed", f"exit status {status} without a result", last_lines=lines)
 
     def _left_behind(self, child: Child) -> Finished | Died:
         return self._finished(child) or Died("Interrupted", "limr run was ended while it was at work", charged=False)
@@ -112,7 +116,14 @@ class Children:
     def _finished(self, child: Child) -> Finished | None:
         files = self._folder.files(child)
         result = stage_files.read_result(files)
-        return Finished(result, stage_files.read_progress(files)) if result else None
+        if result is None:
+            return None
+        if result.outcome is Outcome.FAILED:
+            result = result.model_copy(update={"last_lines": self._last_lines(child)})
+        return Finished(result, stage_files.read_progress(files))
+
+    def _last_lines(self, child: Child) -> tuple[str, ...]:
+        return bounded(map(Mask(os.environ), last_lines(self._folder.log(child), LINES)))
 
 
 def _alive(process: subprocess.Popen[bytes]) -> bool:

@@ -79,7 +79,7 @@ def execute(
 
 
 def _failure(status: Status, folder: RunFolder, again: str) -> str:
-    failed = next(condition.message for condition in status.conditions if condition.type == "Failed")
+    failed = next(condition.sentence for condition in status.conditions if condition.type == "Failed")
     blocked = [name for name, stage in status.stages.items() if stage.state is StageState.BLOCKED]
     without = f" (not run: {', '.join(blocked)})" if blocked else ""
     return f"{failed}{without}\nLogs: {folder.path / 'logs'}. Finished stages are kept; to try again: {again}"

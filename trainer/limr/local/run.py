@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from limr.local.children import STAGE_COMMAND, Children
-from limr.local.folder import RunFolder, last_lines
+from limr.local.folder import RunFolder
 from limr.local.interrupts import Interrupts
 from limr.local.view import View
 from limr.local.words import duration
@@ -18,7 +18,6 @@ from limr.spec import Experiment
 from limr.stage import Outcome, StageInput
 
 POLL_SECONDS = 0.3
-LOG_LINES_SHOWN = 12
 FINAL = frozenset({Phase.COMPLETE, Phase.FAILED, Phase.SUSPENDED})
 
 
@@ -135,13 +134,14 @@ class _Runner:
                 return f"stopped after {took}: {result.message}"
         stage = status.stages[child.stage]
         ended = stage if stage.attempt == child.attempt else stage.previous  # it may be tried again by now
-        why = f"after {took} ({ended.reason}): {ended.message}" if ended else f"after {took}"
+        assert ended is not None, "set when the next attempt began"
+        why = f"after {took} ({ended.reason}): {ended.message}"
         if stage.tripped:
             return f"ended by a guard {why}"
         return "\n".join(
             [
                 f"failed {why}",
-                *(f"  | {line}" for line in last_lines(self._folder.log(child), LOG_LINES_SHOWN)),
+                *(f"  | {line}" for line in ended.last_lines),
                 f"  the whole log: {self._folder.log(child)}",
                 *self._next_try(child, status),
             ]

@@ -114,5 +114,5 @@ def _telling(conditions: tuple[Condition, ...]) -> str:
     telling = {"Accepted": "False", "Failed": "True", "Guarded": "True", "Suspended": "True", "Complete": "True"}
     for kind, status in telling.items():
         if kind in found and found[kind].status == status:
-            return found[kind].message
-    return found["Progressing"].message if "Progressing" in found else ""
+            return found[kind].sentence
+    return found["Progressing"].sentence if "Progressing" in found else ""

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from limr.plan import last_lines
 from limr.plan.cluster import keeps_cluster
 from limr.plan.columns import with_columns
 from limr.plan.graph import ENGINE_KINDS, MAX_ATTEMPTS, Child, Stage, graph
@@ -206,6 +207,7 @@ class _Turn:
         return frozenset(there - wanted)
 
     def status(self) -> Status:
+        self._stages = last_lines.kept(self._stages)
         generation = self._experiment.metadata.generation
         phase = phase_of(self._order, self._stages, self._suspend, self._broke and not self._held)
         status = Status(

@@ -35,6 +35,7 @@ class Died:
     reason: str
     message: str
     charged: bool = True
+    last_lines: tuple[str, ...] = ()  # of its log, as far as they are known
 
 
 Observation = Waiting | Running | Finished | Died

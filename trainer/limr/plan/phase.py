@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
+from limr.plan import last_lines
 from limr.plan.graph import ENGINE_KINDS, Stage
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus
 
@@ -122,7 +123,8 @@ def _failed(phase: Phase, stages: Mapping[str, StageStatus], trips: Sequence[tup
         return _Word(False, "NotFailed", "no stage has failed for good")
     failed = [_sentence(name, stage) for name, stage in stages.items() if stage.state is StageState.FAILED]
     budget = [message for reason, message in trips if reason == "BudgetSpent"]
-    return _Word(True, "StageFailed" if failed else "BudgetSpent", "\n".join([*failed, *budget]))
+    told = "\n".join([*failed, *budget])
+    return _Word(True, "StageFailed" if failed else "BudgetSpent", "\n\n".join([told, *last_lines.told(stages)]))
 
 
 def _sentence(name: str, stage: StageStatus) -> str:

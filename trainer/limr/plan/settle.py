@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from limr.log_lines import bounded
 from limr.plan.graph import MAX_ATTEMPTS
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
 from limr.plan.status import ACTIVE, EndedAttempt, StageState, StageStatus
@@ -32,15 +34,15 @@ def settle(stage: StageStatus, seen: Observation | None, limits: Limits, now: da
             return _running(stage, progress, limits, now)
         case Finished(result, progress):
             return _finished(changed(stage, progress=progress or stage.progress), result, limits, now)
-        case Died(reason, message, charged):
+        case Died(reason, message, charged, last_lines):
             if stage.state is StageState.TERMINATING:
-                return _terminated(stage, limits, now)
-            return close(stage, reason, message, charged, limits, now)
+                return _terminated(stage, limits, now, last_lines)
+            return close(stage, reason, message, charged, limits, now, last_lines=last_lines)
 
 
 def start(stage: StageStatus, attempt: int) -> StageStatus:
     """The next attempt begins; why the one before ended stays to be read."""
-    ended = EndedAttempt(attempt=stage.attempt, reason=stage.reason, message=stage.message) if stage.attempt else None
+    ended = ended_attempt(stage) if stage.attempt else None
     return changed(
         stage,
         state=StageState.STARTING,
@@ -52,10 +54,15 @@ def start(stage: StageStatus, attempt: int) -> StageStatus:
         retry_at=None,
         reason="",
         message="",
+        last_lines=(),
         previous=ended,
         tripped=None,
         progress=None,
     )
+
+
+def ended_attempt(stage: StageStatus) -> EndedAttempt:
+    return EndedAttempt(attempt=stage.attempt, reason=stage.reason, message=stage.message, last_lines=stage.last_lines)
 
 
 def ask_to_stop(stage: StageStatus, reason: str, message: str, limits: Limits, now: datetime) -> StageStatus:
@@ -79,6 +86,7 @@ def close(
     limits: Limits,
     now: datetime,
     ledger: Ledger | None = None,
+    last_lines: Sequence[str] = (),
 ) -> StageStatus:
     """The attempt ended without success: another one later, or none when its tries are used up or a guard says so."""
     stopped = stage.tripped is not None and stage.tripped.action is Action.STOP
@@ -93,6 +101,7 @@ def close(
         finished_at=now,
         reason=reason,
         message=message,
+        last_lines=bounded(last_lines),  # whoever says them
         ledger=stage.ledger + ledger,
     )
     if ended.state is StageState.FAILED or ended.tripped:
@@ -172,7 +181,7 @@ def _finished(stage: StageStatus, result: StageResult, limits: Limits, now: date
             guarded = changed(stage, tripped=result.tripped)
             return close(guarded, result.reason, result.message, False, limits, now, result.ledger)
         case Outcome.FAILED:
-            return close(stage, result.reason, result.message, True, limits, now, result.ledger)
+            return close(stage, result.reason, result.message, True, limits, now, result.ledger, result.last_lines)
 
 
 def _without_curve(progress: Progress | None) -> Progress | None:
@@ -180,9 +189,9 @@ def _without_curve(progress: Progress | None) -> Progress | None:
     return progress and progress.model_copy(update={"reward_curve": ()})
 
 
-def _terminated(stage: StageStatus, limits: Limits, now: datetime) -> StageStatus:
+def _terminated(stage: StageStatus, limits: Limits, now: datetime, last_lines: tuple[str, ...] = ()) -> StageStatus:
     charged = stage.tripped is None and stage.reason not in STOP_REASONS
-    return close(stage, stage.reason, stage.message, charged, limits, now)
+    return close(stage, stage.reason, stage.message, charged, limits, now, last_lines=last_lines if charged else ())
 
 
 def _silent_at(stage: StageStatus, limits: Limits) -> datetime:

@@ -45,6 +45,7 @@ class EndedAttempt(Document):
     attempt: int = Field(description="Its number.")
     reason: str = Field(description="Why it ended, in one word.")
     message: str = Field(description="The same in a sentence.")
+    last_lines: tuple[str, ...] = Field((), description="What it printed last, if it failed.")
 
 
 class StageStatus(Document):
@@ -61,6 +62,7 @@ class StageStatus(Document):
     retry_at: AwareDatetime | None = Field(None, description="When the next attempt begins at the earliest.")
     reason: str = Field("", description="Why it stands there, in one word.")
     message: str = Field("", description="The same in a sentence.")
+    last_lines: tuple[str, ...] = Field((), description="What the latest attempt printed last, if it failed.")
     previous: EndedAttempt | None = Field(None, description="How the attempt before the latest ended.")
     tripped: Tripped | None = Field(None, description="The guard that ended the latest attempt.")
     progress: Progress | None = Field(None, description="What the latest attempt said last.")
@@ -78,6 +80,11 @@ class Condition(Document):
     message: str = Field(description="Why, in a sentence, and what to do.")
     last_transition_time: AwareDatetime = Field(description="Since when it holds, or does not.")
     observed_generation: int = Field(0, description="The metadata.generation that it speaks of.")
+
+    @property
+    def sentence(self) -> str:
+        """The message without the last lines of logs that may follow it."""
+        return self.message.partition("\n\n")[0]
 
 
 class Status(Document):
