@@ -144,9 +144,13 @@ def test_status_of_an_experiment_at_work_and_at_its_end(lab: Lab, on_call: OnCal
     lines = on_call.says("status", "demo").splitlines()
     assert lines[0].startswith(f"demo in {lab.namespace}: Running, ")
     assert any(line.split()[:4] == ["probe", "Running", "1", "0/2"] for line in lines)
-    with operator(lab):
-        watched = on_call.says("status", "demo", "--watch")
-    first, *_, last = watched.splitlines()
+    command = [kubernetes_program("kubectl"), "limr", "status", "demo", "-n", lab.namespace, "--watch"]
+    with subprocess.Popen(command, env=on_call.environment, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        first = watch.stdout.readline()
+        with operator(lab):
+            *_, last = watch.stdout.read().splitlines()
+        assert watch.wait(SECONDS) == 0
     assert " Running " in first
     assert last == f"→ kubectl limr report demo -n {lab.namespace}"
 
@@ -155,18 +159,16 @@ def test_on_a_terminal_it_is_drawn_again(lab: Lab, on_call: OnCall) -> None:
     lab.apply()
     lab.look()
     command = f"{kubernetes_program('kubectl')} limr status demo -n {lab.namespace} --watch"
-    with operator(lab):
-        done = subprocess.run(
-            ["script", "--quiet", "--return", "--command", command, "/dev/null"],
-            env=on_call.environment | {"TERM": "xterm"},
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    assert done.returncode == 0, done.stdout
-    assert done.stdout.index("Running") < done.stdout.index("Complete")
-    assert "\x1b[2K" in done.stdout  # what was drawn before is erased
+    terminal = ["script", "--quiet", "--return", "--command", command, "/dev/null"]
+    environment = on_call.environment | {"TERM": "xterm"}
+    with subprocess.Popen(terminal, env=environment, stdout=subprocess.PIPE, text=True) as watch:
+        assert watch.stdout is not None
+        shown = watch.stdout.readline()
+        with operator(lab):
+            shown += watch.stdout.read()
+        assert watch.wait(SECONDS) == 0, shown
+    assert shown.index("Running") < shown.index("Complete")
+    assert "\x1b[2K" in shown  # what was drawn before is erased
 
 
 def test_a_failed_experiment_says_so_and_is_tried_again(plane: ControlPlane, roles: None, tmp_path: Path) -> None:

@@ -16,13 +16,23 @@ from limr_operator.liveness import LONGEST_LAG_SECONDS, Liveness
 from limr_operator.work_queue import WorkQueue
 
 
-def run_queue(work: Any, wakes: list[tuple[str, float]], workers: int = 2, seconds: float = 0.3) -> None:
+def never() -> bool:
+    return False
+
+
+def run_queue(
+    work: Any, wakes: list[tuple[str, float]], workers: int = 2, seconds: float = 0.3, until: Any = never
+) -> None:
+    """For so many seconds, or until something is so: then what takes its time is given `seconds` generously."""
+
     async def main() -> None:
         queue: WorkQueue[str] = WorkQueue(work, workers)
         task = asyncio.create_task(queue.run())
         for key, after in wakes:
             queue.wake(key, after)
-        await asyncio.sleep(seconds)
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not until() and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(0.01)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
 
@@ -51,7 +61,7 @@ def test_one_worker_at_a_time_has_a_key_and_a_wake_up_meanwhile_is_not_lost() ->
         done += 1
         return 0.0 if done < 5 else None
 
-    run_queue(work, [("a", 0.0)], workers=4)
+    run_queue(work, [("a", 0.0)], workers=4, seconds=30, until=lambda: done == 5)
     assert (most, done) == (1, 5)
 
 
@@ -63,7 +73,7 @@ def test_other_keys_are_worked_on_while_one_is_slow() -> None:
             await asyncio.sleep(5)
         done.append(key)
 
-    run_queue(work, [("slow", 0.0), *((f"k{i}", 0.01 * i) for i in range(9))])
+    run_queue(work, [("slow", 0.0), *((f"k{i}", 0.01 * i) for i in range(9))], seconds=4, until=lambda: len(done) == 9)
     assert len(done) == 9
 
 
@@ -76,7 +86,7 @@ def test_what_fails_is_tried_again_later(monkeypatch: pytest.MonkeyPatch) -> Non
         if len(times) < 4:
             raise RuntimeError("no")
 
-    run_queue(work, [("a", 0.0)])
+    run_queue(work, [("a", 0.0)], seconds=30, until=lambda: len(times) == 4)
     pauses = [later - earlier for earlier, later in pairwise(times)]
     assert len(times) == 4
     assert pauses[0] < pauses[1] < pauses[2]
