@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 import json
 import secrets
+import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,20 +85,20 @@ def watched(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> It
     with (
         Operator(plane, folder, done.namespace, working.namespace, waiting.namespace) as operator,
         Prometheus(folder, scraping({"operator": operator.port, "stage": stage_port})) as prometheus,
+        ThreadPoolExecutor(max_workers=1) as beside,
     ):
         began = time.time()
         process = run.start("--metrics-port", str(stage_port), "--set", "spec.probe.epochs=1")
+        page = beside.submit(page_with_a_step, stage_port, process)
         for lab in (done, working, waiting):
             lab.apply(limits={"deviceHours": 100})
         wait_until(lambda: moved(done).phase is Phase.COMPLETE, "the end of one", SECONDS)
         wait_until(lambda: probe(moved(working)) is StageState.RUNNING, "the work of another", SECONDS)
         wait_until(lambda: probe(waiting.status()) is not None, "the third", SECONDS)
-        wait_until(lambda: b"limr_reward_mean{" in stage_page(stage_port), "a step of the run", SECONDS, poll=1.0)
-        page = stage_page(stage_port)
         run.finish(process)
         for job in ("operator", "stage"):  # two minutes of it: rates need more than one scrape
             assert prometheus.range(f'scrape_samples_scraped{{job="{job}"}} > 0', began, time.time()), job
-        yield Watched(lambda expression: prometheus.range(expression, began, time.time()), page, run)
+        yield Watched(lambda expression: prometheus.range(expression, began, time.time()), page.result(), run)
 
 
 @pytest.fixture
@@ -104,14 +106,18 @@ def history(watched: Watched) -> History:
     return watched.history
 
 
-def stage_page(port: int) -> bytes:
-    """Nothing before the stage serves it."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
-            page: bytes = answer.read()
-    except OSError:
-        return b""
-    return page
+def page_with_a_step(port: int, process: subprocess.Popen[bytes]) -> bytes:
+    """Of the first stage that has made one; empty when the process ends without."""
+    while process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=60) as answer:
+                page: bytes = answer.read()
+        except OSError:  # no stage is at work
+            page = b""
+        if b"limr_reward_mean{" in page:
+            return page
+        time.sleep(0.2)
+    return b""
 
 
 def moved(lab: Lab) -> Status:
@@ -162,6 +168,7 @@ def test_the_recorded_step_has_what_steps_have(watched: Watched) -> None:
 
 
 def test_promtool_finds_no_fault_in_the_page_of_a_stage(watched: Watched) -> None:
+    assert watched.stage_page, "no stage made a step"
     assert faults(watched.stage_page) == ""
 
 
