@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,11 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from chart import monitoring
 from chart.helm import CHART, helm
 from cluster.daemons import wait_until
 from cluster.kubectl import Kubectl
+from cluster.kubernetes_module import kubernetes_program
 from cluster.node.addons import S3_ADDRESS, S3_BUCKET, S3_ENDPOINT
+from command import output_of
 from runs import EXPERIMENT, trajectory_rows
+from terminal import COLUMNS, LINES, screen
 
 from limr.plan import Phase, Status
 from limr.store import open_store
@@ -34,6 +39,8 @@ PLACES = {
 KINDS = "rayclusters,rayjobs,jobs,pods,configmaps,serviceaccounts,roles,rolebindings,networkpolicies"
 FINAL = (Phase.COMPLETE, Phase.FAILED)
 DELETE_SECONDS = 240
+SCRAPE_SECONDS = 5
+LIMR_SECONDS = 120
 
 
 def small_spec(**parts: Any) -> dict[str, Any]:
@@ -48,15 +55,36 @@ def small_spec(**parts: Any) -> dict[str, Any]:
 
 
 def install(kubectl: Kubectl, *settings: str, chart: Path = CHART) -> None:
-    """The chart with this checkout's images, or an upgrade to it."""
+    """The chart with this checkout's images and all that watches it, or an upgrade to it."""
     images = [f"--set={key}.repository={image},{key}.tag=dev,{key}.pullPolicy=Never" for key, image in IMAGES.items()]
     helm(
         *("upgrade", "--install", "limr", chart, "-n", SYSTEM, "--create-namespace", "--wait", "--timeout", "2m"),
         *images,
+        *(*monitoring.VALUES, "--set", f"metrics.interval={SCRAPE_SECONDS}s"),
         *settings,
         kubeconfig=kubectl.kubeconfig,
         seconds=180,
     )
+
+
+def limr(kubectl: Kubectl, *words: str | Path) -> str:
+    """What `kubectl limr` prints, without credentials of its own."""
+    return output_of(["kubectl", "limr", *words], seconds=LIMR_SECONDS, env=_person(kubectl))
+
+
+def status_screen(kubectl: Kubectl, name: str, folder: Path) -> list[str]:
+    """What `kubectl limr status` shows on a terminal, of which every line must fit it."""
+    shown = screen(["kubectl", "limr", "status", name], folder, _person(kubectl))
+    print("\n".join(shown), file=sys.stderr)
+    assert len(shown) < LINES
+    assert max(map(len, shown)) <= COLUMNS
+    return shown
+
+
+def _person(kubectl: Kubectl) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "KUBE"))}
+    path = f"{kubernetes_program('kubectl').parent}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**kept, "PATH": path, "KUBECONFIG": str(kubectl.kubeconfig)}
 
 
 class NodeRun:

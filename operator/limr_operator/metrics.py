@@ -73,6 +73,7 @@ EXPERIMENTS = gauge("limr_experiments", "Experiments, by phase.", "phase")
 PHASE = gauge("limr_experiment_phase", "1 for the phase that the experiment is in, else 0.", *EXPERIMENT, "phase")
 SPENT = gauge("limr_experiment_device_seconds", "Device-seconds that the experiment has cost.", *EXPERIMENT)
 BUDGET = gauge("limr_experiment_device_seconds_limit", "Its limits.deviceHours, in seconds.", *EXPERIMENT)
+SILENCE = gauge("limr_experiment_heartbeat_seconds_limit", "Its limits.heartbeatSeconds.", *EXPERIMENT)
 STATE = gauge("limr_stage_state", "1 for the state that the stage is in.", *STAGE, "kind", "state")
 STEPS = gauge("limr_stage_steps_done", "Steps that the stage's latest attempt has done, as it said last.", *STAGE)
 PLANNED = gauge("limr_stage_steps_planned", "Steps that it is to do.", *STAGE)
@@ -84,7 +85,7 @@ ACCURACY = gauge("limr_result_accuracy", "Accuracy in the report.", *EXPERIMENT,
 
 METRICS: tuple[Metric, ...] = (
     *(RECONCILE, ERRORS, QUEUE, LAG, LEADING, DURATION, ATTEMPTS, DEVICE_SECONDS, EXPERIMENTS, PHASE, SPENT, BUDGET),
-    *(STATE, STEPS, PLANNED, HEARTBEAT, COST, SELECTED, CANDIDATES, ACCURACY),
+    *(SILENCE, STATE, STEPS, PLANNED, HEARTBEAT, COST, SELECTED, CANDIDATES, ACCURACY),
 )
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -188,9 +189,11 @@ def _series(experiment: Object) -> Iterator[Series]:
     for phase in Phase:
         yield PHASE, [*where, phase.value], float(phase.value == _phase(experiment))
     yield SPENT, where, 3600.0 * status.get("deviceHours", 0.0)
-    budget = experiment.get("spec", {}).get("limits", {}).get("deviceHours")
-    if isinstance(budget, int | float):
+    limits = experiment.get("spec", {}).get("limits", {})
+    if (budget := limits.get("deviceHours")) is not None:
         yield BUDGET, where, 3600.0 * budget
+    if (silence := limits.get("heartbeatSeconds")) is not None:  # the API server writes the default
+        yield SILENCE, where, silence
     for name, stage in status.get("stages", {}).items():
         yield from _of_stage([*where, name], stage)
     for row in status.get("results", ()):

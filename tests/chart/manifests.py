@@ -1,7 +1,7 @@
 """`python -m chart.manifests`: writes what of manifests/ is made from the chart.
 
 manifests/base is the chart with its defaults; manifests/namespaced is that with the rights of one namespace. The CRD is
-not copied: base takes it from the chart's folder.
+not copied: base takes it from the chart's folder. manifests/prometheus has the alerts as a file for Prometheus.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from chart import monitoring
 from chart.helm import Object, rendered
 
 FOLDER = Path(__file__).parents[2] / "manifests"
@@ -25,6 +26,7 @@ def made() -> dict[Path, str]:
     return {
         FOLDER / "base" / "operator.yaml": _text(cluster_wide),
         FOLDER / "namespaced" / "role.yaml": _text(roles),
+        FOLDER / "prometheus" / "rules.yaml": _text([monitoring.rules()]),
     }
 
 

@@ -7,8 +7,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import yaml
-
 from chart.helm import Object, of_kind, only, rendered
 
 VALUES = [
@@ -21,15 +19,14 @@ COMPARISON = re.compile(r"(==|!=|<=|>=|<(?!=)|>(?!=))(?!\s*bool)")
 HIDDEN = re.compile(r"""\{[^}]*\}|"[^"]*"|'[^']*'""")
 
 
+def rules(*arguments: str) -> Object:
+    """What a file of rules for Prometheus holds."""
+    found: Object = only(rendered(*VALUES, *arguments), "PrometheusRule")["spec"]
+    return found
+
+
 def alerts() -> list[Object]:
-    groups = only(rendered(*VALUES), "PrometheusRule")["spec"]["groups"]
-    return [rule for group in groups for rule in group["rules"]]
-
-
-def rules_file() -> str:
-    """The alerts as a file for Prometheus, with runbooks as the test file beside them expects."""
-    spec = only(rendered(*VALUES, "--set", "metrics.prometheusRule.runbooks=RUNBOOKS"), "PrometheusRule")["spec"]
-    return yaml.safe_dump(spec, width=1000)
+    return [rule for group in rules()["groups"] for rule in group["rules"]]
 
 
 def dashboards() -> dict[str, Any]:

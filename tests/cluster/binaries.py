@@ -17,19 +17,31 @@ KUBECONFORM = GoProgram("kubeconform", "github.com/yannh/kubeconform/cmd/kubecon
 
 CONTROL_PLANE = ("kube-apiserver", "kubectl", "kube-controller-manager")
 NODE = ("kube-scheduler", "kubelet", "kube-proxy")
-# Only for its CustomResourceDefinitions: a version whose checksum the public database has.
-PROMETHEUS_OPERATOR = GoProgram("prometheus-operator", "github.com/prometheus-operator/prometheus-operator", "v0.85.0")
+# A version whose checksum the public database has. The chart's tests need its CustomResourceDefinitions only.
+PROMETHEUS_OPERATOR = GoProgram(
+    "prometheus-operator",
+    "github.com/prometheus-operator/prometheus-operator/cmd/operator",
+    "v0.85.0",
+    module="github.com/prometheus-operator/prometheus-operator",
+)
+# 3.5.0; Debian's finds nothing on Kubernetes.
+PROMETHEUS = GoProgram(
+    "prometheus",
+    "github.com/prometheus/prometheus/cmd/prometheus",
+    "v0.305.0",
+    module="github.com/prometheus/prometheus",
+)
 
 CHART_TOOLS = (HELM, KUBECONFORM)
 
 
 def build_all(only_control_plane: bool) -> list[Path]:
     """What the tests' time limits leave no time for, with the Debian packages that belong to it."""
-    packages.install_missing(packages.CONTROL_PLANE if only_control_plane else packages.NODE)
+    packages.install_missing(packages.CONTROL_PLANE if only_control_plane else packages.NODE | packages.LOOKS)
     built = [kubernetes_program(name) for name in CONTROL_PLANE]
     if not only_control_plane:
         built += [kubernetes_program(name) for name in NODE]
-        built += [program.binary() for program in (KUBERAY, COREDNS)]
+        built += [program.binary() for program in (KUBERAY, COREDNS, PROMETHEUS_OPERATOR, PROMETHEUS)]
     return built
 
 

@@ -24,6 +24,8 @@ NODE = {
     "ip": "iproute2",
     "mount": "mount",
 }
+# What tests on the node look at things with.
+LOOKS = {**MONITORING, "tmux": "tmux", "chromium": "chromium"}
 
 
 def program(name: str) -> str:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from chart.helm import helm
+from cluster.binaries import PROMETHEUS
 from cluster.kubectl import Kubectl
 from cluster.node.addons import install_credentials, s3_credentials
 from cluster.node.layout import Layout
 from cluster.node.machine import node_pid
-from node_lab import SYSTEM, install
+from node_lab import SYSTEM, NodeRun, install
+from servers.prometheus import Prometheus
+from servers.prometheus_operator import configuration, install_definitions
 
+from limr.plan import Status
+
+EXAMPLE = Path(__file__).parents[2] / "examples/arithmetic"
+BUDGET = {"spec": {"limits": {"deviceHours": 10}}}  # of which the example has none, and metrics speak
+RUN_SECONDS = 2400
+MONITORS = 2  # the chart's, of the operator and of stages
 # Nothing may come in, and nothing may go out but to the name server.
 DENY_ALL = {
     "apiVersion": "networking.k8s.io/v1",
@@ -42,9 +53,32 @@ def store_access(kubectl: Kubectl) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def installed(kubectl: Kubectl, store_access: None) -> Iterator[Kubectl]:
     """The chart, on the node."""
+    install_definitions(kubectl)
     install(kubectl)
     yield kubectl
     helm("uninstall", "limr", "-n", SYSTEM, "--wait", kubeconfig=kubectl.kubeconfig)
+
+
+@pytest.fixture(scope="session")
+def prometheus(installed: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """One that watches what the chart's monitors select, from the machine."""
+    folder = tmp_path_factory.mktemp("prometheus")
+    with Prometheus(folder, configuration(installed, SYSTEM, MONITORS, folder), PROMETHEUS.binary()) as prometheus:
+        yield prometheus
+
+
+@pytest.fixture(scope="session")
+def arithmetic(installed: Kubectl, prometheus: Prometheus) -> Iterator[NodeRun]:
+    """The arithmetic example, once it was applied; watched from its beginning."""
+    installed("apply", "-k", EXAMPLE)
+    installed("patch", "limr", "arithmetic", "--type=merge", "-p", json.dumps(BUDGET))
+    yield NodeRun(installed, "default", "arithmetic")
+    installed("delete", "limr", "arithmetic", "--ignore-not-found")
+
+
+@pytest.fixture(scope="session")
+def finished(arithmetic: NodeRun) -> Status:
+    return arithmetic.finish(RUN_SECONDS)
 
 
 @pytest.fixture(scope="session")

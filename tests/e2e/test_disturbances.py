@@ -21,7 +21,7 @@ from limr.plan import Phase
 pytestmark = [pytest.mark.timeout(1200)]
 
 PROBE = "probe"
-EPOCHS = 8
+EPOCHS = 5
 START_SECONDS = 240
 RUN_SECONDS = 600
 OUTAGE_SECONDS = 60

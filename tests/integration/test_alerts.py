@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from chart import monitoring
-from chart.helm import CHART, only, rendered
+from chart.helm import CHART
 from cluster.packages import program
 from command import output_of
 
@@ -15,6 +16,7 @@ pytestmark = pytest.mark.integration
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks.md"
 SECONDS = 120.0
+URL = ("--set", "metrics.prometheusRule.runbooks=https://wiki.example/runbooks")  # as rules_test.yaml expects
 
 
 def promtool(*arguments: str, folder: Path) -> str:
@@ -24,7 +26,7 @@ def promtool(*arguments: str, folder: Path) -> str:
 @pytest.fixture
 def rules(tmp_path: Path) -> Path:
     """A folder with the rendered rules and their tests."""
-    (tmp_path / "rules.yaml").write_text(monitoring.rules_file())
+    (tmp_path / "rules.yaml").write_text(yaml.safe_dump(monitoring.rules(*URL), width=1000))
     (tmp_path / "rules_test.yaml").write_text((CHART / "files/rules_test.yaml").read_text("utf-8"))
     return tmp_path
 
@@ -46,13 +48,26 @@ def test_every_alert_leads_to_a_runbook() -> None:
     assert set(sections) == {alert["alert"] for alert in monitoring.alerts()}
     for section in sections.values():
         assert all(f"**{part}.**" in section for part in ("Meaning", "Impact", "Look at", "Do"))
-    base = "https://wiki.example/limr/runbooks"
-    values = [*monitoring.VALUES, "--set", f"metrics.prometheusRule.runbooks={base}"]
-    for group in only(rendered(*values), "PrometheusRule")["spec"]["groups"]:
+    for alert in monitoring.alerts():
+        assert alert["annotations"].keys() == {"summary", "description", "runbook"}
+        assert alert["annotations"]["runbook"].startswith(f"docs/runbooks.md#{alert['alert'].lower()} of limr ")
+        assert alert["labels"]["severity"] in ("critical", "warning", "info")
+    for group in monitoring.rules(*URL)["groups"]:
         for alert in group["rules"]:
-            assert alert["annotations"]["runbook_url"] == f"{base}#{alert['alert'].lower()}"
             assert alert["annotations"].keys() == {"summary", "description", "runbook_url"}
-            assert alert["labels"]["severity"] in ("critical", "warning", "info")
+            assert alert["annotations"]["runbook_url"] == f"https://wiki.example/runbooks#{alert['alert'].lower()}"
+
+
+def test_every_threshold_changes_one_alert() -> None:
+    """And no other: a number that stands in two alerts would be two thresholds."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text("utf-8"))["metrics"]["prometheusRule"]["thresholds"]
+    usual = {alert["alert"]: alert for alert in monitoring.alerts()}
+    for name, value in values.items():
+        other = {str: "2h", int: "17", float: "0.123"}[type(value)]
+        groups = monitoring.rules("--set", f"metrics.prometheusRule.thresholds.{name}={other}")["groups"]
+        changed = [alert for group in groups for alert in group["rules"] if alert != usual[alert["alert"]]]
+        assert len(changed) == 1, name
+        assert other in str(changed[0])
 
 
 def test_dashboards_are_what_the_sidecar_and_grafana_expect() -> None:

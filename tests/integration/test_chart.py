@@ -48,6 +48,8 @@ WRONG = {
     "serviceAccount.create=false": "serviceAccount.name: is missing; name the ServiceAccount",
     "extraEnv[0].name=POD_NAME": "at '/extraEnv/0/name': 'not' failed",
     "metrics.interval=often": "at '/metrics/interval': 'often' does not match pattern",
+    "metrics.prometheusRule.runbooks=docs/runbooks.md": "'docs/runbooks.md' does not match pattern",
+    "metrics.prometheusRule.thresholds.klNats=much": "at '/metrics/prometheusRule/thresholds/klNats': 'anyOf' failed",
     "metrics.dashboard.enabled=true": "at '/metrics': additional properties 'dashboard' not allowed",
 }
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import html
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
+import browser
 import pytest
 from report_experiment import HOSTILE, FakeExperiment
 
@@ -19,17 +18,6 @@ pytestmark = pytest.mark.integration
 
 WIDTHS = (1280, 400)
 SMALLEST_TEXT = 11  # px, of a chart's labels on the screen
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
 
 # Each width is an iframe: a browser's own window may be wider than it was asked to be.
 MEASURE = """
@@ -62,24 +50,20 @@ addEventListener("load", () => {
 
 
 @pytest.fixture(scope="module")
-def browser() -> str:
-    found = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if found is None:
-        pytest.fail("no Chromium found; install it (Debian: apt-get install chromium)")
-    return found
-
-
-@pytest.fixture(scope="module")
-def measured(browser: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("report")
     texts = [f"{index} {HOSTILE} {'unbreakable' * 30}" for index in range(512)]
     experiment = FakeExperiment(folder / "store", warnings=(HOSTILE,), texts=texts).run_all()
     run_stage(experiment.stage_input(), experiment.store)
-    page = experiment.store.get("report/index.html").decode()
-    return in_browser(browser, page, folder)
+    return experiment.store.get("report/index.html").decode()
 
 
-def in_browser(browser: str, page: str, folder: Path) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def measured(page: str, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return in_browser(page, tmp_path_factory.mktemp("measured"))
+
+
+def in_browser(page: str, folder: Path) -> list[dict[str, Any]]:
     """What Chromium measures of the page, one entry for each of WIDTHS."""
     frames = "".join(
         f'<iframe srcdoc="{html.escape(page)}" style="width: {width}px; height: 900px; border: 0"></iframe>'
@@ -89,10 +73,8 @@ def in_browser(browser: str, page: str, folder: Path) -> list[dict[str, Any]]:
     wrapper.write_text(
         f'<!doctype html><meta charset="utf-8"><pre id="measured"></pre><script>{MEASURE}</script>{frames}'
     )
-    command = [browser, *FLAGS, f"--user-data-dir={folder / 'profile'}", "--dump-dom", wrapper.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-    answer = re.search(r'<pre id="measured">(.+?)</pre>', done.stdout, re.DOTALL)
-    assert answer, f"Chromium measured nothing: {done.stderr[-2000:]}"
+    answer = re.search(r'<pre id="measured">(.+?)</pre>', browser.dom(wrapper, folder), re.DOTALL)
+    assert answer, "Chromium measured nothing"
     found: list[dict[str, Any]] = json.loads(html.unescape(answer[1]))
     return found
 
@@ -111,8 +93,20 @@ def test_wide_tables_scroll_in_their_own_box_on_a_phone(measured: list[dict[str,
     assert measured[1]["scrolling"] > 0
 
 
-def test_a_page_that_sticks_out_is_noticed(browser: str, tmp_path: Path) -> None:
+def test_a_page_that_sticks_out_is_noticed(tmp_path: Path) -> None:
     page = '<!doctype html><div style="width: 700px">wide</div><svg><text>x</text></svg>'
-    desk, phone = in_browser(browser, page, tmp_path)
+    desk, phone = in_browser(page, tmp_path)
     assert desk["needed"] <= desk["room"]
     assert phone["needed"] > phone["room"]
+
+
+def test_it_asks_the_network_for_nothing(page: str, tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text(page, encoding="utf-8")
+    assert browser.requests(tmp_path / "index.html", tmp_path) == set()
+
+
+def test_a_page_that_asks_the_network_is_noticed(tmp_path: Path) -> None:
+    asked = {"http://limr.example/pixel.png", "https://limr.example/curve.json"}
+    script = "".join(f"<script>fetch('{url}').catch(() => 0)</script>" for url in asked)
+    (tmp_path / "index.html").write_text(f"<!doctype html>{script}")
+    assert browser.requests(tmp_path / "index.html", tmp_path) == asked

@@ -22,25 +22,34 @@ class GoProgram:
 
     That also asks the module proxy for the newest release, and it takes the dependencies' checksums from a public
     database. Where either is refused, `whole_module` builds in a copy of the module, which lists the checksums itself.
+    A `module` that replaces parts of it by folders is required by a module of ours: then the parts' releases count.
     """
 
     name: str
     package: str
     version: str
     whole_module: bool = False  # the package is the module's root
+    module: str = ""
 
     def binary(self) -> Path:
         """The program. Raises RuntimeError when it is neither in the cache nor can be built."""
-        return built_once(self.name, self.version, self._build_copy if self.whole_module else self._install)
+        build = self._build_required if self.module else self._build_copy if self.whole_module else self._install
+        return built_once(self.name, self.version, build)
 
     def source(self) -> Path:
-        """The module's folder in Go's cache, when the package is the module's root."""
-        downloaded = run_go("mod", "download", "-json", f"{self.package}@{self.version}")
+        """The module's folder in Go's cache, when it is named or the package is its root."""
+        downloaded = run_go("mod", "download", "-json", f"{self.module or self.package}@{self.version}")
         return Path(json.loads(downloaded)["Dir"])
 
     def _install(self, folder: Path) -> None:
         run_go("install", f"{self.package}@{self.version}", GOBIN=str(folder))
         next(folder.iterdir()).rename(folder / self.name)  # `go install` names it after the package
+
+    def _build_required(self, folder: Path) -> None:
+        go_mod = f"module limr.dev/tests\ngo 1.24.0\nrequire {self.module} {self.version}\n"
+        (folder / "go.mod").write_text(go_mod)
+        flags = ("-mod=mod", "-trimpath", "-ldflags=-s -w")
+        run_go("build", *flags, "-o", self.name, self.package, cwd=folder)
 
     def _build_copy(self, folder: Path) -> None:
         copy = shutil.copytree(self.source(), folder / "module", copy_function=shutil.copyfile)

@@ -20,7 +20,7 @@ qwen-math in rl: Running, 3h20m old, 12.35 of 400 device-hours
 
 STAGE                 STATE        TRY       STEP  REWARD  TOKENS/S    LEFT
 probe                 Running        2    120/168   0.561    21,034   9h12m
-  ███████████░░░░░  71%  ▁▂▂▃▃▄▄▄▅▅▅▆▆▆▆▆▇▇▇▇▇▇▇███████  0.10 to 0.56
+  ██████░░  71%  reward ▁▂▂▃▃▄▄▄▅▅▅▆▆▆▆▆▇▇▇▇▇▇▇███████ 0.10 to 0.56
   attempt 1 ended: HeadLost: the Pod with its driver is gone
 select-lim            Pending
 select-random         Pending
@@ -38,7 +38,7 @@ Suspended
 
 STAGE                 STATE        TRY       STEP  REWARD  TOKENS/S    LEFT
 probe                 Pending        2    120/168   0.561
-  ███████████░░░░░  71%  ▁▂▂▃▃▄▄▄▅▅▅▆▆▆▆▆▇▇▇▇▇▇▇███████  0.10 to 0.56
+  ██████░░  71%  reward ▁▂▂▃▃▄▄▄▅▅▅▆▆▆▆▆▇▇▇▇▇▇▇███████ 0.10 to 0.56
   Suspended: stopped after step 120 of 168
 select-lim            Pending
 select-random         Pending
@@ -85,7 +85,7 @@ probe                 Succeeded      1    168/168   0.700
 select-lim            Succeeded      1  kept 1,389 of 8,523 prompts
 select-random         Succeeded      1  kept 1,389 of 8,523 prompts
 train-lim-s1          Failed         3     12/160   0.310
-  █░░░░░░░░░░░░░░░   8%  ▁▂▃▄▄▅▆▆▇▇██  0.10 to 0.40
+  █░░░░░░░   8%  reward ▁▂▃▄▄▅▆▆▇▇██ 0.10 to 0.40
   ProcessLost: learner 1 of 2 died (ActorDiedError: The actor died because its …
 train-random-s1       Succeeded      1    160/160   0.682
 evaluate              Blocked           it needs train-lim-s1
@@ -174,7 +174,30 @@ def test_a_silent_stage_and_what_it_does() -> None:
         heartbeat_at=NOW - timedelta(minutes=5),
     )
     text = shown(examples.manifest(Status(phase=Phase.RUNNING, stages={"evaluate": silent})))
-    assert text.endswith("  ███░░░░░░░░░░░░░  20%\n  evaluating lim-s1\n  has said nothing for 5m")
+    assert text.endswith("  ██░░░░░░  20%\n  evaluating lim-s1\n  has said nothing for 5m")
+
+
+def test_the_longest_curve_fits() -> None:
+    said = examples.PROBE.progress
+    assert said is not None
+    (length,) = (found.max_length for found in Progress.model_fields["reward_curve"].metadata)
+    longest = said.model_copy(update={"reward_curve": (-1.0,) * length, "step": said.steps})
+    probe = examples.PROBE.model_copy(update={"progress": longest})
+    text = shown(examples.manifest(Status(phase=Phase.RUNNING, stages={"probe": probe})))
+    assert "-1.00 to -1.00" in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_what_a_blocked_stage_needs_is_cut() -> None:
+    needs = "it needs probe, select-lim, train-lim-s1, train-lim-s2, evaluate"
+    blocked = StageStatus(kind=StageKind.REPORT, state=StageState.BLOCKED, message=needs)
+    text = shown(examples.manifest(Status(phase=Phase.FAILED, stages={"report": blocked})))
+    assert text.endswith("  it needs probe, select-lim, …")
+
+
+def test_that_it_failed_is_no_news_of_its_own() -> None:
+    event = {**WARNINGS[0], "reason": "Failed", "message": "the experiment is Failed"}
+    assert "LAST WARNINGS" not in shown(examples.failed(), [event])
 
 
 def test_hundreds_of_stages_fit_a_screen() -> None:

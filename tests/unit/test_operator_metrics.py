@@ -23,7 +23,7 @@ RUNNING = StageStatus(
 )
 EXPERIMENT: dict[str, Any] = {
     "metadata": {"namespace": "research", "name": "demo"},
-    "spec": {"limits": {"deviceHours": 2}},
+    "spec": {"limits": {"deviceHours": 2, "heartbeatSeconds": 900}},
     "status": {
         "phase": "Running",
         "deviceHours": 0.5,
@@ -120,6 +120,7 @@ def test_how_an_experiment_stands() -> None:
     assert shown["limr_experiment_phase", labels(**demo, phase="Failed")] == 0
     assert shown["limr_experiment_device_seconds", labels(**demo)] == 1800
     assert shown["limr_experiment_device_seconds_limit", labels(**demo)] == 7200
+    assert shown["limr_experiment_heartbeat_seconds_limit", labels(**demo)] == 900
     assert shown["limr_stage_state", labels(**demo, stage="probe", kind="Probe", state="Running")] == 1
     assert shown["limr_stage_device_seconds", labels(**demo, stage="probe")] == 15
     assert shown["limr_stage_steps_done", labels(**demo, stage="probe")] == 3

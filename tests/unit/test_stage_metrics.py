@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import time
 import urllib.request
 from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from limr import validate
 from limr.exposition import Type
 from limr.metrics import IN_LEDGER, METRICS, RESPONSES, STEP_GAUGES, StageMetrics, _Observations, served
+from limr.reward.verdict import Verdict
 from limr.stage import Ledger, Progress, StageInput, StageKind, StageRef
 
 EXPERIMENT = {
@@ -32,6 +35,10 @@ MEASURED = dict.fromkeys(STEP_GAUGES, 0.5) | {
     **{"engine_restarts": 1.0, "rollouts": 4.0, "response_tokens": 40.0},
 }
 ANSWERS = {"response_tokens": np.array([3, 8, 9, 20], np.int32), "sampler_ratio": np.ones(4, np.float32)}
+# A step as a stage's manifest has it: of the probe of examples/arithmetic on the test node, with an evaluation.
+RECORDED: dict[str, float] = json.loads((Path(__file__).parents[1] / "recorded_step.json").read_text())
+# Verdicts have series from the beginning.
+SHOWN_AS_ZERO = {f"verdict_{verdict.value}" for verdict in Verdict if not RECORDED[f"verdict_{verdict.value}"]}
 WHERE = {"namespace": "research", "experiment": "demo", "stage": "train-lim-s1"}
 
 
@@ -82,6 +89,22 @@ def test_every_metric_of_the_table_is_there_after_a_step() -> None:
     shown = {family.name: (family.type, family.documentation) for family in families if family.samples}
     wanted = {metric.name.removesuffix("_total"): (metric.type.value, metric.help) for metric in METRICS}
     assert shown == wanted
+
+
+@pytest.mark.parametrize("name", sorted(RECORDED.keys() - IN_LEDGER))
+def test_every_number_of_a_real_step_is_shown(name: str) -> None:
+    without = {key: value for key, value in RECORDED.items() if key != name}
+    assert shown_after(RECORDED) != shown_after(without) or name in SHOWN_AS_ZERO
+
+
+def shown_after(step: Mapping[str, float]) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+    metrics = stage_metrics()
+    metrics.step(step, ANSWERS)
+    return {key: value for key, value in samples(metrics).items() if not key[0].endswith("_timestamp_seconds")}
+
+
+def test_a_number_without_a_metric_would_be_noticed() -> None:
+    assert shown_after({**RECORDED, "novelty": 1.0}) == shown_after(RECORDED)
 
 
 def test_before_the_first_step_it_shows_what_it_is_and_no_curves() -> None:

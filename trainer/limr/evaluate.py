@@ -152,6 +152,7 @@ class _Evaluation:
             if self._reporter.stop_requested() and len(results) < len(self._candidates):
                 message = f"stopped after {len(results)} of {len(self._candidates)} models"
                 return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._cost())
+        self._say(len(results), "done")
         cost = self._cost()
         data = json.dumps({"models": results, "ledger": cost.model_dump(by_alias=True)}, indent=1).encode()
         path = f"{self._folder}/results.json"

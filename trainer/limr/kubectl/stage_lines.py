@@ -25,7 +25,7 @@ STYLES = {
     StageState.FAILED: "bold red",
 }
 NAME_WIDTH = 20  # longer names push their row to the right
-BAR_WIDTH = 16
+BAR_WIDTH = 8  # beside the longest curve within 80 columns
 INDENT = "  "
 SILENT_SECONDS = 60  # stages speak every few seconds
 # Neighbours that have nothing to say share a line where there are more stages than fit a screen.
@@ -40,7 +40,7 @@ def stage_lines(stages: Mapping[str, StageStatus], now: datetime, width: int) ->
         if len(names) > 1:
             yield Text.assemble(f"{names[0]} … {names[-1]}  ", (f"{len(names)} {first.state}", STYLES[first.state]))
         else:
-            yield _row(names[0], first)
+            yield _row(names[0], first, width)
             yield from _picture(first)
             yield from _notes(first, now, width)
 
@@ -69,7 +69,7 @@ def _quiet(stage: StageStatus) -> tuple[StageState, str] | None:
     return None if begun or stage.state in ACTIVE else (stage.state, stage.kind)
 
 
-def _row(name: str, stage: StageStatus) -> Text:
+def _row(name: str, stage: StageStatus, width: int) -> Text:
     said = stage.progress
     step = f"{said.step}/{said.steps}" if said and said.steps else ""
     reward = f"{said.reward_mean:.3f}" if said and said.reward_mean is not None else ""
@@ -79,7 +79,10 @@ def _row(name: str, stage: StageStatus) -> Text:
         left = short_duration(said.eta_seconds) if said.eta_seconds is not None else ""
     numbers = f"{step:>9}  {reward:>6}  {speed:>8}  {left:>6}"
     row = Text.assemble(f"{name:<{NAME_WIDTH}}  ", (f"{stage.state:<11}", STYLES[stage.state]))
-    row.append(f"  {stage.attempt or '':>3}  {_instead_of_numbers(stage) or numbers}")
+    row.append(f"  {stage.attempt or '':>3}  ")
+    row.append(
+        shorten(_instead_of_numbers(stage), width - len(row), placeholder=" …", break_on_hyphens=False) or numbers
+    )
     row.rstrip()
     return row
 
@@ -101,7 +104,7 @@ def _picture(stage: StageStatus) -> Iterator[Text]:
 
 def _curve(said: Progress) -> str:
     curve = said.reward_curve
-    return f"  {sparkline(curve)}  {min(curve):.2f} to {max(curve):.2f}" if curve else ""
+    return f"  reward {sparkline(curve)} {min(curve):.2f} to {max(curve):.2f}" if curve else ""
 
 
 def _notes(stage: StageStatus, now: datetime, width: int) -> Iterator[Text]:

@@ -110,7 +110,8 @@ def _named(experiment: Experiment) -> str:
 
 
 def _warnings(events: Sequence[dict[str, Any]], now: datetime, width: int) -> Iterator[Text]:
-    latest = sorted(events, key=_time_of, reverse=True)[:WARNINGS_SHOWN]
+    telling = [event for event in events if event["reason"] != Phase.FAILED]  # the title has it
+    latest = sorted(telling, key=_time_of, reverse=True)[:WARNINGS_SHOWN]
     if latest:
         yield Text("LAST WARNINGS", "bold")
     for event in latest:
