@@ -19,7 +19,7 @@ from limr.errors import LimrError
 from limr.metrics import STEP_GAUGES
 from limr.stage import StageKind, StageRef
 from limr.store import open_store
-from limr.tracking import libraries, worker
+from limr.tracking import libraries, reporter, worker
 from limr.tracking.names import NAMES, OF_THE_MOMENT, tracker_metrics
 from limr.tracking.run import flat, run_of
 from limr.tracking.sink import Ending, Record
@@ -28,6 +28,12 @@ from limr.tracking.worker import Worker
 OFFLINE = {"kind": "wandb", "mode": "offline", "project": "math", "entity": "lab"}
 TENSORBOARD = {"kind": "tensorboard"}
 ALL = [(step, float(step)) for step in range(1, STEPS + 1)]
+
+
+@pytest.fixture(autouse=True)
+def time_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the end, also on a machine that is busy with something else."""
+    monkeypatch.setattr(reporter, "CLOSE_SECONDS", 240.0)
 
 
 def test_every_metric_has_a_group() -> None:

@@ -19,7 +19,8 @@ from limr.tracking.run import Run
 from limr.tracking.sink import Ending, Record
 
 FOLDER = "wandb"  # W&B itself calls it so
-BEGIN_SECONDS = 15.0
+BEGIN_SECONDS = 15.0  # for a server to answer
+START_SECONDS = 60.0  # for W&B's own process on a busy machine
 FINISH_SECONDS = 10.0  # for what is still on its way at the end
 
 _log = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ def open_wandb(run: Run, tracker: Tracker, folder: Callable[[], TrackingFolder])
         except Exception as error:
             words = str(error).splitlines() or [type(error).__name__]
             _log.warning("W&B: going on offline, for `wandb sync`, because of: %s", words[0][:300])
-            _forget_runs()
+            _end_process()  # it keeps the id of the run that could not begin
     return WandbOffline(run, tracker, folder())
 
 
@@ -41,7 +42,7 @@ class WandbOnline:
     def __init__(self, run: Run, tracker: Tracker, folder: Callable[[], TrackingFolder]) -> None:
         self._folder = folder
         self._scratch = tempfile.TemporaryDirectory(prefix="limr-wandb-")
-        self._run = _begun(run, tracker, Path(self._scratch.name), mode="online", resume="allow")
+        self._run = _begun(run, tracker, Path(self._scratch.name), BEGIN_SECONDS, mode="online", resume="allow")
         self.next_step = max(1, self._run.step)
 
     def log(self, record: Record) -> None:
@@ -53,6 +54,7 @@ class WandbOnline:
             self._run.finish(exit_code=int(ending is Ending.FAILED))
         except TimeoutError:
             _log.warning("W&B: not all steps have arrived; send them by `wandb sync`")
+            _end_process()
             kept = self._folder()
             shutil.copytree(Path(self._scratch.name) / FOLDER, kept.path, dirs_exist_ok=True)
             kept.close()
@@ -65,7 +67,7 @@ class WandbOffline:
     def __init__(self, run: Run, tracker: Tracker, folder: TrackingFolder) -> None:
         self.next_step = 1
         self._folder = folder
-        self._run = _begun(run, tracker, folder.path.parent, mode="offline")
+        self._run = _begun(run, tracker, folder.path.parent, START_SECONDS, mode="offline")
 
     def log(self, record: Record) -> None:
         self._run.log(dict(record.metrics), step=record.step, commit=True)
@@ -73,25 +75,26 @@ class WandbOffline:
 
     def close(self, ending: Ending) -> None:
         self._run.finish(exit_code=int(ending is Ending.FAILED))
+        _end_process()
         self._folder.close()
 
 
-def _forget_runs() -> None:
-    """W&B's own process keeps the id of a run that could not begin; a new one of it does not know it."""
+def _end_process() -> None:
+    """Ends W&B's own process; the next run starts another. Only then all that a run wrote is in its files."""
     import wandb
 
-    wandb.teardown(exit_code=1)
+    wandb.teardown()
 
 
-def _begun(run: Run, tracker: Tracker, place: Path, **how: Any) -> Any:
+def _begun(run: Run, tracker: Tracker, place: Path, seconds: float, **how: Any) -> Any:
     """A wandb.Run that tells W&B about the steps and about nothing else."""
     os.environ["WANDB_ERROR_REPORTING"] = "false"
     import wandb
 
     settings = wandb.Settings(
         base_url=tracker.base_url or os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai"),
-        init_timeout=BEGIN_SECONDS,
-        login_timeout=BEGIN_SECONDS,
+        init_timeout=seconds,
+        login_timeout=seconds,
         finish_timeout=FINISH_SECONDS,
         finish_timeout_raises=True,
         console="off",
