@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,11 +78,13 @@ def roles(root: psutil.Process) -> dict[str, list[psutil.Process]]:
 class Run:
     """`limr run`, to be killed, run again and looked at. `storage` replaces the spec's, for S3."""
 
-    def __init__(self, folder: Path, storage: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, storage: dict[str, Any] | None = None, tracking: Sequence[dict[str, Any]] = ()
+    ) -> None:
         self.folder = folder
         folder.mkdir()
         experiment = copy.deepcopy(EXPERIMENT)
-        experiment["spec"]["storage"] = storage or {}
+        experiment["spec"] |= {"storage": storage or {}, "tracking": list(tracking)}
         (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
         self.storage = {"uri": str(folder / "runs"), **(storage or {})}
 

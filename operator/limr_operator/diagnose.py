@@ -85,8 +85,8 @@ def _configuration(name: str, reason: str, words: str) -> Finding:
     if "secret" in words and "not found" in words:
         return Finding(
             "SecretMissing",
-            f"Pod {name} cannot start: {words}; create the Secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or "
-            "correct spec.storage.credentialsSecret",
+            f"Pod {name} cannot start: {words}; create the Secret, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or "
+            "with a tracker's keys, or correct credentialsSecret in spec.storage or spec.tracking",
         )
     return Finding("ContainerRefused", f"Pod {name} cannot start ({reason}: {words}); mend what it names")
 

@@ -59,7 +59,7 @@ Guarded: KLAboveBound
 
 STAGE                 STATE        TRY       STEP  REWARD  TOKENS/S    LEFT
 probe                 Pending        2    120/168   0.561
-  ███████████░░░░░  71%  ▁▂▂▃▃▄▄▄▅▅▅▆▆▆▆▆▇▇▇▇▇▇▇███████  0.10 to 0.56
+  ██████░░  71%  reward ▁▂▂▃▃▄▄▄▅▅▅▆▆▆▆▆▇▇▇▇▇▇▇███████ 0.10 to 0.56
   KLAboveBound: the mean KL from the reference was above guards.kl.above = 0.3 …
 select-lim            Pending
 select-random         Pending

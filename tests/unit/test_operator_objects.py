@@ -157,6 +157,27 @@ def test_the_head_serves_metrics_that_may_be_scraped() -> None:
     assert scraped["from"] == [{"namespaceSelector": {}}]
 
 
+TRACKING = [
+    {"kind": "wandb", "baseUrl": "https://wandb.example:8443", "credentialsSecret": "trackers"},
+    {"kind": "mlflow", "trackingUri": "http://mlflow:5000", "credentialsSecret": "trackers"},
+]
+
+
+def test_trackers_are_told_by_the_driver_which_alone_has_their_keys() -> None:
+    """Those of the store come last, which wins."""
+    for role, template in templates(attempt(tracking=TRACKING)).items():
+        (container,) = template["spec"]["containers"]
+        names = [source["secretRef"]["name"] for source in container["envFrom"]]
+        assert names == (["trackers", "keys"] if role == "driver" else ["keys"])
+    (container,) = templates(attempt(StageKind.SELECTION, tracking=TRACKING))["driver"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": "keys"}}]
+
+
+def test_the_ports_of_trackers_are_open() -> None:
+    egress = made(attempt(tracking=TRACKING))["NetworkPolicy"]["spec"]["egress"][-1]["ports"]
+    assert {5000, 8443, 9000, 443} <= {port["port"] for port in egress}
+
+
 def test_a_job_serves_none() -> None:
     (container,) = templates(attempt(StageKind.SELECTION))["driver"]["spec"]["containers"]
     assert "ports" not in container

@@ -117,7 +117,7 @@ def test_observation(objects: ChildObjects, expected: object) -> None:
     [
         (ChildObjects(BEGINS, channel(), [WAITS]), "ImageUnavailable", "correct spec.cluster.image"),
         (ChildObjects(BEGINS, channel(), [NO_NODE]), "Unschedulable", "3 Insufficient gpu; check gpus"),
-        (ChildObjects(BEGINS, channel(), [NO_SECRET]), "SecretMissing", "create the Secret with AWS"),
+        (ChildObjects(BEGINS, channel(), [NO_SECRET]), "SecretMissing", "create the Secret, with AWS"),
         (
             ChildObjects(ray_job("Initializing", "", status=QUOTA), channel()),
             "QuotaExceeded",

@@ -19,6 +19,7 @@ COMMANDS = {
     "run": ("limr.local.command:run", "Run an experiment on this machine, or go on where it stopped."),
     "select": ("limr.selection.command:select", "Choose prompts from trajectories or scores one already has."),
     "grade": ("limr.reward.command:grade", "Grade responses in a JSONL file."),
+    "track": ("limr.tracking.command:track", "Send trackers the steps of finished stages that they have missed."),
     "status": ("limr.kubectl.status:status", "Show where an experiment on a cluster stands."),
     "logs": ("limr.kubectl.logs:logs", "Print the log of a stage on a cluster."),
     "report": ("limr.kubectl.report:report", "Open the report of an experiment on a cluster."),

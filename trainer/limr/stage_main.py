@@ -31,6 +31,7 @@ from limr.stage_log import last_lines
 from limr.store import open_store
 from limr.store.base import Store
 from limr.store.layout import RESULTS, SUMMARY, in_stage
+from limr.tracking.reporter import tracked
 
 # Stages with engines: (stage input, store, reporter) -> StageResult; the short ones: (stage input, store) -> outputs.
 HANDLERS: Mapping[StageKind, str] = {
@@ -107,7 +108,10 @@ def _result(
         handler = _handler(handlers[kind])
         store = open_store(stage_input.root, stage_input.experiment.spec.storage.endpoint)
         if kind in ENGINE_KINDS:
-            with _measured(stage_input, channel, *metrics) as reporter:
+            with (
+                _measured(stage_input, channel, *metrics) as measured,
+                tracked(stage_input, store, measured) as reporter,
+            ):
                 result: StageResult = handler(stage_input, store, reporter)
             return result
         with _beating(channel):

@@ -172,6 +172,7 @@ class Trainer:
     def _standing(self, step: int, rollouts: Rollouts) -> dict[str, float]:
         """How this process stands after the step, which is of no interest later."""
         return {
+            "step": step,
             "policy_version_lag": step - 1 - rollouts.version,
             "engine_restarts": self._engines.replaced,
             "store_queue": self._journal.on_their_way,

@@ -92,9 +92,10 @@ def network_policy(place: Workplace) -> Manifest:
 
 
 def _outgoing(place: Workplace) -> list[tuple[int, str]]:
-    endpoint = place.experiment.spec.storage.endpoint
-    port = urlsplit(endpoint).port if endpoint else None
-    return sorted({*PORTS, *([(port, "TCP")] if port else [])})
+    spec = place.experiment.spec
+    servers = [spec.storage.endpoint, *(tracker.server for tracker in spec.tracking)]
+    ports = [urlsplit(server).port for server in servers if server]
+    return sorted({*PORTS, *((port, "TCP") for port in ports if port)})
 
 
 def _port(number: int, protocol: str = "TCP") -> dict[str, Any]:

@@ -63,11 +63,14 @@ def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, 
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],
     }
     container |= {"command": command} if command else {"lifecycle": RAY_LIFECYCLE}
-    if role == "driver" and not command:  # its process is not the container's own
+    drives_ray = role == "driver" and not command  # the stage's process is not the container's own
+    if drives_ray:
         container["env"].append({"name": CONTAINER_OUTPUT, "value": OUTPUT_OF_CONTAINER})
         container["ports"] = HEAD_PORTS
-    if spec.storage.credentials_secret:
-        container["envFrom"] = [{"secretRef": {"name": spec.storage.credentials_secret}}]
+    # What stands last wins: a tracker's Secret cannot replace the store's keys.
+    secrets = [*(_tracking_secrets(spec) if drives_ray else []), spec.storage.credentials_secret]
+    if any(secrets):
+        container["envFrom"] = [{"secretRef": {"name": name}} for name in secrets if name]
     pod: Manifest = {
         "serviceAccountName": workplace.service_account,
         "automountServiceAccountToken": role == "driver",
@@ -112,6 +115,11 @@ def _environment(spec: Spec) -> list[dict[str, str]]:
     if spec.storage.ca_config_map:
         variables["AWS_CA_BUNDLE"] = f"{CA_FOLDER}/ca.crt"
     return [{"name": name, "value": value} for name, value in variables.items()]
+
+
+def _tracking_secrets(spec: Spec) -> list[str]:
+    names = (tracker.credentials_secret for tracker in spec.tracking)
+    return list(dict.fromkeys(name for name in names if name))
 
 
 def _resources(place: Place) -> Manifest:

@@ -10,6 +10,7 @@ SUBSET = "subset.parquet"
 SUMMARY = "summary.json"
 RESULTS = "results.json"
 REPORT = "index.html"
+RUN_ID = "tracking/run-id"
 
 _ATTEMPT = re.compile(r"(?:checkpoints/)?attempt-(\d+)/")
 
@@ -34,6 +35,11 @@ def checkpoint(attempt: int, step: int) -> str:
 def product(attempt: int, name: str) -> str:
     """Folder of something the stage made, such as the trained model in Hugging Face form."""
     return f"attempt-{attempt}/{name}"
+
+
+def tracking(name: str) -> str:
+    """Folder of what trackers made: of no attempt, so that the journal never sweeps it."""
+    return f"tracking/{name}"
 
 
 def attempt_of(path: str) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from limr.errors import LimrError
 from limr.spec import Experiment
+from limr.tracking.libraries import missing_libraries
 from limr.validate import document, overrides
 from limr.validate.collect import Collector
 from limr.validate.explain import shown
@@ -32,12 +33,13 @@ def load(source: Path | str, settings: Sequence[str] = ()) -> Experiment:
 
 
 def load_for_run(file: Path, settings: Sequence[str], workdir: Path) -> Experiment:
-    """The experiment in `file` with absolute paths; its local inputs are there and its dataset can be read.
+    """The experiment in `file` with absolute paths; its local inputs are there, its dataset can be read, and
+    what speaks to its trackers is installed.
 
-    Raises InvalidSpec as `load` does, and for files.
+    Raises InvalidSpec as `load` does, and for files and libraries.
     """
     experiment = resolved(load(file, settings), file.absolute().parent, workdir.absolute())
-    mistakes = list(missing_files(experiment))
+    mistakes = [*missing_files(experiment), *(Mistake(*missing) for missing in missing_libraries(experiment.spec))]
     if mistakes:
         raise InvalidSpec(str(file), mistakes)
     return experiment
@@ -55,6 +57,7 @@ def check(text: str, settings: Sequence[str] = ()) -> tuple[Experiment | None, l
     if unusual:
         return None, [*mistakes, *unusual]
     mistakes += _header(data)
+    data.pop("status", None)  # of a stored resource
     collector = Collector({**data, "apiVersion": _known("api_version"), "kind": _known("kind")})
     experiment = collector.check()
     if experiment is not None:
