@@ -71,6 +71,7 @@ DEVICE_SECONDS = counter("limr_device_seconds_total", "Device-seconds that stage
 # How experiments stand.
 EXPERIMENTS = gauge("limr_experiments", "Experiments, by phase.", "phase")
 PHASE = gauge("limr_experiment_phase", "1 for the phase that the experiment is in, else 0.", *EXPERIMENT, "phase")
+GUARDED = gauge("limr_experiment_guarded", "1 while its condition Guarded holds, else 0.", *EXPERIMENT)
 SPENT = gauge("limr_experiment_device_seconds", "Device-seconds that the experiment has cost.", *EXPERIMENT)
 BUDGET = gauge("limr_experiment_device_seconds_limit", "Its limits.deviceHours, in seconds.", *EXPERIMENT)
 SILENCE = gauge("limr_experiment_heartbeat_seconds_limit", "Its limits.heartbeatSeconds.", *EXPERIMENT)
@@ -85,7 +86,7 @@ ACCURACY = gauge("limr_result_accuracy", "Accuracy in the report.", *EXPERIMENT,
 
 METRICS: tuple[Metric, ...] = (
     *(RECONCILE, ERRORS, QUEUE, LAG, LEADING, DURATION, ATTEMPTS, DEVICE_SECONDS, EXPERIMENTS, PHASE, SPENT, BUDGET),
-    *(SILENCE, STATE, STEPS, PLANNED, HEARTBEAT, COST, SELECTED, CANDIDATES, ACCURACY),
+    *(GUARDED, SILENCE, STATE, STEPS, PLANNED, HEARTBEAT, COST, SELECTED, CANDIDATES, ACCURACY),
 )
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -188,6 +189,7 @@ def _series(experiment: Object) -> Iterator[Series]:
     where = [metadata["namespace"], metadata["name"]]
     for phase in Phase:
         yield PHASE, [*where, phase.value], float(phase.value == _phase(experiment))
+    yield GUARDED, where, float(_holds(status, "Guarded"))
     yield SPENT, where, 3600.0 * status.get("deviceHours", 0.0)
     limits = experiment.get("spec", {}).get("limits", {})
     if (budget := limits.get("deviceHours")) is not None:
@@ -199,6 +201,11 @@ def _series(experiment: Object) -> Iterator[Series]:
     for row in status.get("results", ()):
         for benchmark, interval in row.get("benchmarks", {}).items():
             yield ACCURACY, [*where, row["name"], benchmark], interval["mean"]
+
+
+def _holds(status: Object, kind: str) -> bool:
+    conditions = status.get("conditions", ())
+    return any(condition["type"] == kind and condition["status"] == "True" for condition in conditions)
 
 
 def _of_stage(where: list[str], stage: Mapping[str, Any]) -> Iterator[Series]:
