@@ -14,7 +14,7 @@ from limr.store.base import Conflict, Store
 from limr.store.layout import RUN_ID, in_stage
 
 # Decides no result; among it are Pod templates, which may hold secrets.
-NO_CONFIG = {"storage", "schedule", "limits", "tracking", "cluster", "ttl_seconds_after_finished"}
+NO_CONFIG = {"storage", "schedule", "limits", "guards", "tracking", "cluster", "ttl_seconds_after_finished"}
 
 
 @dataclass(frozen=True)
