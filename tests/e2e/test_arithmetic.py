@@ -31,7 +31,7 @@ def test_a_log_is_the_output_of_the_pod_with_the_driver(arithmetic: NodeRun, ins
     in_ray = "cat /tmp/ray/session_latest/logs/job-driver-*.log"
     lines = installed("exec", pod, "-c", "limr", "--", "bash", "-c", in_ray).splitlines()
     assert lines
-    assert lines[-2] in limr(installed, "logs", "arithmetic", "probe").splitlines()
+    assert lines[-2] in limr(installed, "logs", "arithmetic", "probe", "--raw").splitlines()
 
 
 def test_its_status_fits_a_terminal(arithmetic: NodeRun, installed: Kubectl, tmp_path: Path) -> None:
