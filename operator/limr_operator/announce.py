@@ -79,7 +79,7 @@ def _of_stage(name: str, old: StageStatus, new: StageStatus) -> Iterator[News]:
         case StageState.FAILED:
             yield _news("StageFailed", child, why, True, new.last_lines)
         case StageState.BLOCKED:
-            yield News("StageBlocked", f"{name}: {new.message}", warning=True)
+            yield News("StageBlocked", f"{name}: {new.message}")  # what blocks it has its warning
         case StageState.PENDING if new.retry_at or new.tripped:
             yield _retry(name, ended_attempt(new), old, new)
         # That its Pods are being started follows from StageStarting.

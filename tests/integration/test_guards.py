@@ -5,7 +5,6 @@ In the end it must equal the run that nobody disturbed: what a guard suspected h
 
 from __future__ import annotations
 
-import re
 import signal
 import subprocess
 import time
@@ -103,7 +102,8 @@ class Misbehaving:
 def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
     undisturbed: tuple[Run, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected, _ = undisturbed
+    expected, seconds = undisturbed
+    stall = max(60, round(seconds))  # a busy machine takes longer to load engines and learners
     world = Misbehaving(tmp_path / "run")
     monkeypatch.setenv("PYTHONPATH", str(world.run.folder))
     bound, step = kl_bound(expected)
@@ -131,14 +131,12 @@ def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
 
     # The verifier is mended; then an engine hangs.
     world.broken.unlink()
-    process = world.start(guards_stall_seconds="60", **guards)
+    process = world.start(guards_stall_seconds=str(stall), **guards)
     world.until(process, lambda probe: bool(probe.attempt == 3 and probe.progress and probe.progress.step > after[-1]))
     for engine in roles(psutil.Process(process.pid))["engine"]:
         engine.send_signal(signal.SIGSTOP)
     probe, message = world.is_suspended(process, "Stalled")
-    assert re.search(
-        r"no step ended for guards.stall.seconds = 60; the last good checkpoint is that of step \d", message
-    )
+    assert f"no step ended for guards.stall.seconds = {stall}; the last good checkpoint is that of step " in message
 
     # Another engine takes its place; then the budget is spent.
     spent = world.status().device_hours

@@ -102,7 +102,7 @@ SCORES = ArmResult(name="lim", benchmarks={"sums": Interval(mean=0.5, low=0.4, h
         (
             Status(),
             status(StageState.BLOCKED, 0, reason="NeedsFailedStage", message="it needs probe"),
-            [News("StageBlocked", "probe: it needs probe", warning=True)],
+            [News("StageBlocked", "probe: it needs probe")],
         ),
         (
             status(),
