@@ -11,7 +11,7 @@ from limr.plan.graph import ENGINE_KINDS, Stage
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus
 
 REMEDIES = {
-    "BadInput": "correct it and run the failed stage afresh",
+    "BadInput": "then run the failed stage afresh",  # the message says what to correct
     "DeadlineExceeded": "raise limits.activeDeadlineSeconds or make the stage smaller, then run it afresh",
     "HeartbeatLost": "read the stage's log for where it hung, then run it afresh",
     "StoreUnavailable": "make the store reachable and writable, then run the failed stage afresh",
