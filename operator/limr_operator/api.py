@@ -143,8 +143,11 @@ class Api:
         return self._write("PUT", _path(manifest), manifest)
 
     def replace_status(self, manifest: Object) -> Object:
-        """As `replace`, of the status alone."""
-        return self._write("PUT", f"{_path(manifest)}/status", manifest)
+        """As `replace`, of the status alone. Raises Conflict also when the object is gone: `manifest` is older."""
+        try:
+            return self._write("PUT", f"{_path(manifest)}/status", manifest)
+        except NotFound as gone:
+            raise Conflict(gone.status, str(gone)) from gone
 
     def delete(self, kind: str, namespace: str, name: str, uid: str, propagation: str = "Background") -> None:
         """Removes exactly the object with that uid; nothing happens when it is gone or is another one."""

@@ -9,12 +9,13 @@ import pytest
 from cluster.control_plane import ControlPlane
 from fake_kuberay import STEPS, succeed
 from operator_cuts import Cut, CutApi, run_cut
-from operator_lab import STAGES, Lab, condition
+from operator_lab import SETTINGS, STAGES, Lab, condition
 
 from limr.plan import Phase, StageState, retry
 from limr.stage import Outcome, StageInput, StageResult
 from limr_operator import names
-from limr_operator.api import NotFound
+from limr_operator.api import Conflict, NotFound
+from limr_operator.reconcile import reconcile
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -27,6 +28,16 @@ def expected_objects(attempts: dict[str, int]) -> set[str]:
         for attempt in range(1, last + 1):
             found |= {f"ConfigMap demo--{stage}-{attempt}", f"{runner} demo--{stage}-{attempt}"}
     return found
+
+
+def test_a_decision_about_an_experiment_that_is_gone_by_now_is_stale(lab: Lab) -> None:
+    made = lab.apply()
+    snapshot = lab.snapshot()
+    assert snapshot is not None
+    lab.api.delete(names.KIND, lab.namespace, lab.name, made["metadata"]["uid"])
+    with pytest.raises(Conflict):
+        reconcile(snapshot, lab.api, SETTINGS, lab.now)
+    assert lab.look() is None
 
 
 def test_a_whole_experiment(lab: Lab) -> None:
