@@ -59,7 +59,7 @@ chart-docs: $(INSTALLED)
 	$(CHART).readme
 	$(CHART).metrics_page
 
-# The real thing on the test node, about a quarter of an hour; fails without `make cluster-up images` (needs root).
+# The real thing on the test node, about 40 minutes; fails without `make cluster-up images` (needs root).
 e2e: $(INSTALLED)
 	$(BIN)/pytest -s tests/e2e
 
