@@ -20,17 +20,12 @@ from limr.local.view import PlainView, View
 from limr.plan import Phase, StageState, Status
 from limr.store.layout import REPORT, in_stage
 from limr.validate import load_for_run
-from limr.validate.options import file_argument, set_option
+from limr.validate.options import file_argument, set_option, workdir_option
 
 
 @click.command()
 @file_argument
-@click.option(
-    "--workdir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("."),
-    help="Folder that a relative storage.uri starts from. Default: the current one.",
-)
+@workdir_option
 @set_option
 @click.option(
     "--metrics-port",

@@ -21,17 +21,12 @@ from limr.tracking.run import run_of
 from limr.tracking.sink import Ending, Record
 from limr.tracking.trackers import open_tracker
 from limr.validate import load, resolved
-from limr.validate.options import file_argument, set_option
+from limr.validate.options import file_argument, set_option, workdir_option
 
 
 @click.command()
 @file_argument
-@click.option(
-    "--workdir",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=Path("."),
-    help="Folder that a relative storage.uri starts from. Default: the current one.",
-)
+@workdir_option
 @set_option
 def track(file: Path, workdir: Path, overrides: tuple[str, ...]) -> None:
     """Send the trackers in spec.tracking those steps of finished stages that they do not have.

@@ -14,3 +14,9 @@ set_option = click.option(
     metavar="PATH=VALUE",
     help="Change a field, for example spec.ppo.promptsPerStep=32 or spec.arms[0].seeds=[1,2]. Can be repeated.",
 )
+workdir_option = click.option(
+    "--workdir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("."),
+    help="Folder that a relative storage.uri starts from. Default: the current one.",
+)
