@@ -141,6 +141,14 @@ def test_a_stage_whose_steps_do_not_end_has_stalled() -> None:
     assert world.go(201).go(259).state("probe") is StageState.RUNNING, "its time begins anew"
 
 
+def test_a_stage_that_began_under_an_operator_without_guards_may_stall() -> None:
+    world = World(experiment(guards={"stall": {"seconds": 60}})).go().go()
+    probe = world.status.stages["probe"].model_copy(update={"step_at": None})
+    world.status = world.status.model_copy(update={"stages": {**world.status.stages, "probe": probe}})
+    assert world.go(59).state("probe") is StageState.RUNNING
+    assert world.go(60).state("probe") is StageState.TERMINATING
+
+
 def test_a_stall_may_also_fail_the_stage() -> None:
     world = World(experiment(guards={"stall": {"seconds": 60, "action": "Stop"}})).go().go()
     world.go(60).go(61)

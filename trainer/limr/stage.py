@@ -132,6 +132,11 @@ class Selected(Document):
     of: int = Field(description="Prompts to choose from.")
 
 
+def good_checkpoint(step: int | None) -> str:
+    """Where a stage goes on that a guard has ended: `step` is that of its last checkpoint, if it has one."""
+    return f"the last good checkpoint is that of step {step}" if step else "there is no good checkpoint yet"
+
+
 class Tripped(Document):
     """The guard that ended an attempt."""
 

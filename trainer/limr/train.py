@@ -26,7 +26,7 @@ from limr.records import Sampled, grade_requests, step_batch, step_metrics, text
 from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
-from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult
+from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult, good_checkpoint
 from limr.step_guards import Alarm, Judgement, judge
 from limr.stopwatch import Pace, Stopwatch
 from limr.store.base import Store
@@ -109,7 +109,11 @@ class Trainer:
             if judged.alarm:
                 return self._guarded(judged.alarm)
             if stop:
-                suspicion = f"; a guard suspects the last steps, {self._goes_on()}" if judged.suspect else ""
+                suspicion = (
+                    f"; a guard suspects the last steps, {good_checkpoint(self._checkpoint_step())}"
+                    if judged.suspect
+                    else ""
+                )
                 message = f"stopped after step {step} of {steps}{suspicion}"
                 return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._spent)
         self._publish()
@@ -126,14 +130,10 @@ class Trainer:
         return StageResult(
             outcome=Outcome.GUARDED,
             reason=alarm.reason,
-            message=f"{alarm.message}; {self._goes_on()}",
+            message=f"{alarm.message}; {good_checkpoint(self._checkpoint_step())}",
             tripped=alarm.tripped,
             ledger=self._spent,
         )
-
-    def _goes_on(self) -> str:
-        step = self._checkpoint_step()
-        return f"the last good checkpoint is that of step {step}" if step else "there is no good checkpoint yet"
 
     # A step
 

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from limr.plan.graph import ENGINE_KINDS
 from limr.plan.status import ACTIVE, StageState, StageStatus
 from limr.spec import Action, Guards, Limits
-from limr.stage import StageKind, Tripped
+from limr.stage import StageKind, Tripped, good_checkpoint
 
 STEPPING = frozenset({StageKind.PROBE, StageKind.TRAINING})
 
@@ -24,10 +24,7 @@ def stall_checked(stage: StageStatus, guards: Guards, now: datetime) -> StageSta
         return stage
     assert guards.stall is not None
     last = stage.progress.checkpoint_step if stage.progress else None
-    message = (
-        f"no step ended for guards.stall.seconds = {guards.stall.seconds}; "
-        f"{f'the last good checkpoint is that of step {last}' if last else 'there is no good checkpoint yet'}"
-    )
+    message = f"no step ended for guards.stall.seconds = {guards.stall.seconds}; {good_checkpoint(last)}"
     tripped = Tripped.by("stall", guards.stall)
     return stage.model_copy(
         update={"state": StageState.TERMINATING, "reason": "Stalled", "message": message, "tripped": tripped}
@@ -38,8 +35,9 @@ def stalls_at(stage: StageStatus, guards: Guards) -> datetime | None:
     """When it has stalled unless a step ends before; None: it cannot."""
     if guards.stall is None or stage.kind not in STEPPING or stage.state is not StageState.RUNNING:
         return None
-    assert stage.step_at is not None, "set when the stage was first seen running"
-    return stage.step_at + timedelta(seconds=guards.stall.seconds)
+    since = stage.step_at or stage.started_at  # an operator before guards has kept no step_at
+    assert since is not None, "set when the stage was first seen running"
+    return since + timedelta(seconds=guards.stall.seconds)
 
 
 def relieved(stage: StageStatus, guards: Guards) -> StageStatus:
