@@ -25,6 +25,7 @@ from limr.store.base import NotFound, Store, StoreError
 
 STAGE_COMMAND = (sys.executable, __file__, "stage")
 HANDLERS = {
+    StageKind.PREFLIGHT: "local_fakes:preflight",
     StageKind.PROBE: "local_fakes:engine",
     StageKind.TRAINING: "local_fakes:engine",
     StageKind.EVALUATION: "local_fakes:engine",
@@ -94,6 +95,12 @@ def _end(how: str) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         case "exit":
             os._exit(3)
+
+
+def preflight(stage_input: StageInput, store: Store) -> dict[str, Output]:
+    if end := behaviour(stage_input).get("end"):
+        _end(end)
+    return {}
 
 
 def selection(stage_input: StageInput, store: Store) -> dict[str, Output]:

@@ -26,7 +26,7 @@ CRD = Path(__file__).parents[1] / "charts/limr/files/crd.yaml"
 SETTINGS = Settings(Defaults("limr.test/trainer:dev", "Never"))
 MOVES = 400  # a run that needs more is stuck
 FINAL = (Phase.COMPLETE, Phase.FAILED)
-STAGES = ("probe", "select-lim", "train-lim-s1", "report")  # of EXPERIMENT
+STAGES = ("preflight", "probe", "select-lim", "train-lim-s1", "report")  # of EXPERIMENT
 
 EXPERIMENT: dict[str, Any] = {
     "apiVersion": names.API_VERSION,

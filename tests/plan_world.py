@@ -5,12 +5,18 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from limr.plan import Child, Finished, Observation, Plan, Running, StageState, Status, plan
+from limr.plan import Child, Finished, Observation, Plan, Running, StageState, StageStatus, Status, plan
 from limr.spec import Experiment
-from limr.stage import Outcome, Output, StageResult
+from limr.stage import Outcome, Output, StageKind, StageResult
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 ROOT = "s3://bucket/experiments/default/demo"
+# Most tests begin where the preflight has succeeded.
+CHECKED = Status(
+    stages={
+        "preflight": StageStatus(kind=StageKind.PREFLIGHT, state=StageState.SUCCEEDED, attempt=1, reason="Completed")
+    }
+)
 BENCHMARKS = {"benchmarks": [{"name": "sums", "uri": "sums.jsonl"}]}
 
 
@@ -41,10 +47,10 @@ def suspended() -> Finished:
 class World:
     """An experiment with what its caller sees; `go` plans and obeys as a caller does."""
 
-    def __init__(self, exp: Experiment, slots: int | None = None) -> None:
+    def __init__(self, exp: Experiment, slots: int | None = None, status: Status = CHECKED) -> None:
         self.experiment = exp
         self.slots = slots
-        self.status = Status()
+        self.status = status
         self.seen: dict[Child, Observation] = {}
         self.last: Plan
 

@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.timeout(3600)]
 
 STEP_SECONDS = 900
 LATER_STAGES = ("select-lim", "select-random", "train-lim-s1", "train-random-s1", "evaluate", "report")
-STAGES = ("probe", *LATER_STAGES)
+STAGES = ("preflight", "probe", *LATER_STAGES)
 
 
 def test_a_log_is_the_output_of_the_pod_with_the_driver(arithmetic: NodeRun, installed: Kubectl) -> None:

@@ -33,10 +33,10 @@ def test_its_status_and_an_alert_say_what_is_wrong(
 ) -> None:
     began = time.time()
     status = run.wait(lambda status: status.phase is Phase.FAILED, RUN_SECONDS)
-    assert status.stages["probe"].reason == "BadInput"
+    assert (status.stages["preflight"].reason, status.stages["probe"].attempt) == ("BadInput", 0)
     shown = status_screen(installed, run.name, tmp_path)
     assert shown[0].startswith("mistaken in default: Failed, ")
-    assert shown[2] == "Failed: StageFailed"
+    assert shown[2] == "Accepted: BadInput"
     assert "dataset.json" in "".join(line.strip() for line in shown[3:5])
     assert "  → when the cause is mended: kubectl limr retry mistaken -n default" in shown
     alert = f'ALERTS{{alertstate="firing",alertname="LimrExperimentFailed",experiment="{run.name}"}}'

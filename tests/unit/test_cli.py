@@ -65,7 +65,9 @@ def test_version() -> None:
 def test_a_valid_file(experiment: Path) -> None:
     done = limr("validate", str(experiment))
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == (f"{experiment}: demo is valid; its stages: probe, select-lim, train-lim-s1, report\n")
+    assert done.stdout == (
+        f"{experiment}: demo is valid; its stages: preflight, probe, select-lim, train-lim-s1, report\n"
+    )
 
 
 def test_mistakes_go_to_stderr_with_status_1(experiment: Path) -> None:

@@ -16,7 +16,7 @@ from limr.local.folder import RunFolder
 from limr.plan import Child, Phase
 from limr.spec import Experiment
 
-STAGES = ["select-lim", "train-lim-s1", "report"]
+STAGES = ["preflight", "select-lim", "train-lim-s1", "report"]
 
 
 @pytest.fixture
@@ -36,16 +36,18 @@ def test_a_whole_run_and_then_nothing_more(lab: Lab, capsys: pytest.CaptureFixtu
     assert lab.run(*WHOLE) == 0
     status = lab.status()
     assert status.phase is Phase.COMPLETE
-    assert lab.attempts() == dict.fromkeys(["probe", "select-lim", "train-lim-s1", "evaluate", "report"], 1)
+    assert lab.attempts() == dict.fromkeys(
+        ["preflight", "probe", "select-lim", "train-lim-s1", "evaluate", "report"], 1
+    )
     assert lab.steps("train-lim-s1") == ["1 attempt 1", "2 attempt 1"]
     assert status.device_hours == pytest.approx(6 / 3600), "three stages of two steps, a device-second each"
-    assert (status.progress, status.selected, status.best) == ("5/5 stages", "1389/8523", "base 50.0%")
+    assert (status.progress, status.selected, status.best) == ("6/6 stages", "1389/8523", "base 50.0%")
     given = json.loads((lab.root / "attempts" / "train-lim-s1-1" / "input.json").read_text())
     assert given["inputs"]["select-lim"]["subset"]["uri"] == f"{lab.root}/subset"
     assert given["root"] == str(lab.root)
 
     out = capsys.readouterr().out.splitlines()
-    assert out[0].endswith("probe: started")
+    assert out[0].endswith("preflight: started")
     assert out[-3:] == [
         "base      untrained  sums 50.0% [40.0%, 60.0%]",
         "lim   1,389 prompts  sums 50.0% [40.0%, 60.0%]  0.25 device-hours",

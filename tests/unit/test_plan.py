@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from plan_world import ROOT, T0, World, at, experiment, failed, succeeded, suspended
+from plan_world import CHECKED, ROOT, T0, World, at, experiment, failed, succeeded, suspended
 
 from limr.plan import (
     Child,
@@ -44,24 +44,26 @@ def needs(exp: Experiment) -> dict[str, set[str]]:
 def test_graph_of_the_paper() -> None:
     trainings = {"train-lim-s1", "train-random-s1", "train-random-s2"}
     assert needs(experiment(arms=ARMS)) == {
-        "probe": set(),
+        "preflight": set(),
+        "probe": {"preflight"},
         "select-lim": {"probe"},
         "select-random": {"probe", "select-lim"},
         "train-lim-s1": {"select-lim"},
         "train-random-s1": {"select-random"},
         "train-random-s2": {"select-random"},
         "evaluate": {"probe", *trainings},
-        "report": {"probe", "select-lim", "select-random", "evaluate", *trainings},
+        "report": {"preflight", "probe", "select-lim", "select-random", "evaluate", *trainings},
     }
 
 
 def test_given_scores_leave_the_probe_out() -> None:
     exp = experiment(selection={"scoresFrom": "scores.json"}, training={"steps": 3})
     assert needs(exp) == {
-        "select-lim": set(),
+        "preflight": set(),
+        "select-lim": {"preflight"},
         "train-lim-s1": {"select-lim"},
         "evaluate": {"train-lim-s1"},
-        "report": {"select-lim", "train-lim-s1", "evaluate"},
+        "report": {"preflight", "select-lim", "train-lim-s1", "evaluate"},
     }
 
 
@@ -128,7 +130,7 @@ def test_a_whole_run() -> None:
 
 
 def test_one_slot_runs_one_stage_at_a_time() -> None:
-    world = World(experiment(arms=ARMS), slots=1).go()
+    world = World(experiment(arms=ARMS), slots=1, status=Status()).go()
     order = []
     while world.status.phase is not Phase.COMPLETE:
         (stage,) = world.running()
@@ -169,6 +171,20 @@ def test_bad_input_is_not_retried() -> None:
     world = World(experiment()).go().end("probe", failed("BadInput", "d.json: row 3 has no answer"))
     assert world.status.phase is Phase.FAILED
     assert "probe failed after 1 attempt (BadInput): d.json: row 3" in world.condition("Failed").message
+
+
+def test_what_the_preflight_refuses_claims_no_device_and_is_not_accepted() -> None:
+    world = World(experiment(), status=Status()).go()
+    assert world.running() == ["preflight"]
+    world.end("preflight", failed("BadInput", "d.json: row 3 has no answer"))
+    assert (world.running(), world.status.phase) == ([], Phase.FAILED)
+    accepted = world.condition("Accepted")
+    assert (accepted.status, accepted.reason) == ("False", "BadInput")
+    assert accepted.message.startswith("preflight failed after 1 attempt (BadInput): d.json: row 3 has no answer; ")
+    world.status = renewed(world.status)
+    assert world.go(60).running() == ["preflight"]
+    assert world.end("preflight", succeeded()).condition("Accepted").status == "True"
+    assert world.running() == ["probe"]
 
 
 def test_interruptions_are_not_charged_and_go_on_at_once() -> None:
@@ -422,7 +438,7 @@ def test_a_spent_budget_leaves_no_shared_cluster_behind() -> None:
 
 def test_a_stage_that_waits_for_its_cluster_says_so_and_is_looked_at_again() -> None:
     exp = experiment(schedule={"reuseCluster": True})
-    made = plan(exp, Status(), {}, T0, root=ROOT, slots=1, engines_wait="Pod p is removed")
+    made = plan(exp, CHECKED, {}, T0, root=ROOT, slots=1, engines_wait="Pod p is removed")
     assert (made.children, made.wake_at) == ((), at(15))
     progressing = made.status.condition("Progressing")
     assert progressing is not None

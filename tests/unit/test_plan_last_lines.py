@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import given
 from hypothesis import strategies as st
+from plan_world import CHECKED
 
 from limr.log_lines import CHARACTERS, LINES
 from limr.plan import Child, Died, EndedAttempt, Finished, StageState, StageStatus, Status, plan
@@ -31,7 +32,7 @@ def after(status: Status, attempt: int, end: Finished | Died) -> Status:
 
 
 def test_they_follow_the_attempt() -> None:
-    status = plan(EXPERIMENT, Status(), {}, NOW, root="r").status
+    status = plan(EXPERIMENT, CHECKED, {}, NOW, root="r").status
     status = after(status, 1, Finished(BROKE))
     probe = status.stages["probe"]
     assert (probe.state, probe.last_lines) == (StageState.PENDING, ("one", "two")), "as a terminal shows them"

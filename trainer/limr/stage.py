@@ -18,6 +18,7 @@ METRICS_PORT = 9464  # of stages on a cluster
 
 
 class StageKind(StrEnum):
+    PREFLIGHT = "Preflight"
     PROBE = "Probe"
     SELECTION = "Selection"
     TRAINING = "Training"
@@ -73,7 +74,7 @@ class Ledger(Document):
 
 
 class StageRef(Document):
-    """A node of the experiment's graph. Names are unique: probe, select-lim, train-lim-s1, evaluate, report."""
+    """A node of the experiment's graph. Names are unique: preflight, probe, select-lim, train-lim-s1, evaluate…"""
 
     name: str
     kind: StageKind

@@ -35,6 +35,7 @@ from limr.tracking.reporter import tracked
 
 # Stages with engines: (stage input, store, reporter) -> StageResult; the short ones: (stage input, store) -> outputs.
 HANDLERS: Mapping[StageKind, str] = {
+    StageKind.PREFLIGHT: "limr.preflight:run_stage",
     StageKind.PROBE: "limr.train:run_stage",
     StageKind.TRAINING: "limr.train:run_stage",
     StageKind.EVALUATION: "limr.evaluate:run_stage",

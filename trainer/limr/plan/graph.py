@@ -40,16 +40,17 @@ def child_name(experiment: str, child: Child) -> str:
 def graph(experiment: Experiment) -> tuple[Stage, ...]:
     """Every stage once, each after those that it needs.
 
-    All selections wait for the probe, also those that draw at random: each one reports from the trajectories whether
-    it can be trusted, and a failed probe should not have cost its controls. Without benchmarks nothing is evaluated.
+    The preflight comes first: it holds no devices, and what it refuses never claims any. All selections wait for the
+    probe, also those that draw at random: each one reports from the trajectories whether it can be trusted, and a
+    failed probe should not have cost its controls. Without benchmarks nothing is evaluated.
     """
     spec = experiment.spec
-    stages: list[Stage] = []
+    stages = [Stage(StageRef(name="preflight", kind=StageKind.PREFLIGHT), ())]
     if spec.selection.scores_from is None:
-        stages.append(Stage(StageRef(name="probe", kind=StageKind.PROBE, seed=spec.seed), ()))
-    probe = tuple(stage.name for stage in stages)
+        stages.append(Stage(StageRef(name="probe", kind=StageKind.PROBE, seed=spec.seed), ("preflight",)))
+    before_arms = (stages[-1].name,)
     arms = [arm for arm in spec.arms if not arm.reuse_probe]
-    stages += [_selection(arm, probe) for arm in arms]
+    stages += [_selection(arm, before_arms) for arm in arms]
     stages += [_training(arm, seed) for arm in arms for seed in arm.seeds]
     models = tuple(stage.name for stage in stages if stage.ref.kind in (StageKind.PROBE, StageKind.TRAINING))
     if spec.evaluation.benchmarks:
@@ -58,10 +59,10 @@ def graph(experiment: Experiment) -> tuple[Stage, ...]:
     return (*stages, Stage(StageRef(name="report", kind=StageKind.REPORT), everything))
 
 
-def _selection(arm: Arm, probe: tuple[str, ...]) -> Stage:
+def _selection(arm: Arm, before: tuple[str, ...]) -> Stage:
     same_as = (f"select-{arm.size.same_as}",) if arm.size and arm.size.same_as else ()
     ref = StageRef(name=f"select-{arm.name}", kind=StageKind.SELECTION, arm=arm.name)
-    return Stage(ref, (*probe, *same_as))
+    return Stage(ref, (*before, *same_as))
 
 
 def _training(arm: Arm, seed: int) -> Stage:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from limr.plan import last_lines
 from limr.plan.graph import ENGINE_KINDS, Stage
 from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus
+from limr.stage import StageKind
 
 REMEDIES = {
     "BadInput": "then run the failed stage afresh",  # the message says what to correct
@@ -55,7 +56,7 @@ def conditions(
     which stage cannot begin yet, and why, in words.
     """
     words = {
-        "Accepted": _Word(True, "Valid", "the spec is valid"),
+        "Accepted": _accepted(stages),
         "Progressing": _progressing(phase, stages, waits),
         "Guarded": _guarded(trips),
         "Suspended": _suspended(phase, held),
@@ -75,6 +76,14 @@ def _startable(order: tuple[Stage, ...], stages: Mapping[str, StageStatus], brok
         if unaffordable or stage.state is StageState.FAILED or stuck.intersection(node.needs):
             stuck.add(node.name)
     return any(stage.state is StageState.PENDING and name not in stuck for name, stage in stages.items())
+
+
+def _accepted(stages: Mapping[str, StageStatus]) -> _Word:
+    """What the schema cannot say, the preflight does: it reads the model's configuration, the prompts and the rest."""
+    for name, stage in stages.items():
+        if stage.kind is StageKind.PREFLIGHT and stage.state is StageState.FAILED:
+            return _Word(False, stage.reason, _sentence(name, stage))
+    return _Word(True, "Valid", "the spec is valid")
 
 
 def _progressing(phase: Phase, stages: Mapping[str, StageStatus], waits: str) -> _Word:
