@@ -12,6 +12,7 @@ from limr.plan.status import ACTIVE, Condition, Phase, StageState, StageStatus
 
 REMEDIES = {
     "BadInput": "then run the failed stage afresh",  # the message says what to correct
+    "DoesNotFit": "then run the failed stage afresh",
     "DeadlineExceeded": "raise limits.activeDeadlineSeconds or make the stage smaller, then run it afresh",
     "HeartbeatLost": "read the stage's log for where it hung, then run it afresh",
     "StoreUnavailable": "make the store reachable and writable, then run the failed stage afresh",
