@@ -56,9 +56,9 @@ QWEN = model("qwen2", 512, 6, 16_000, tie_word_embeddings=True)
 LLAMA = model("llama", 768, 4, 8_000)
 CASES = [
     Case("qwen2 512×6, ZeRO-1, short", QWEN, recipe(), 32, 96),
-    Case("qwen2 512×6, ZeRO-1, 1,024 tokens", QWEN, recipe(), 256, 768),
-    Case("qwen2 512×6, 1,024 tokens, checkpointing", QWEN, recipe(gradientCheckpointing=True), 256, 768),
-    Case("qwen2 512×6, 1,024 tokens, packed", QWEN, recipe(packing=True), 256, 768),
+    Case("qwen2 512×6, ZeRO-1, 512 tokens", QWEN, recipe(), 128, 384),
+    Case("qwen2 512×6, 512 tokens, checkpointing", QWEN, recipe(gradientCheckpointing=True), 128, 384),
+    Case("qwen2 512×6, 512 tokens, packed", QWEN, recipe(packing=True), 128, 384),
     Case("llama 768×4, ZeRO-2, ppo", LLAMA, recipe(zeroStage=2, algorithm="ppo", klCoefficient=0.01), 64, 192),
     Case("llama 768×4, ZeRO-3, reference", LLAMA, recipe(zeroStage=3, klCoefficient=0.01), 64, 192),
     Case("qwen3 512×6, large vocabulary", model("qwen3", 512, 4, 64_000, head_dim=64), recipe(), 64, 448),

@@ -40,6 +40,7 @@ ENVIRONMENT = {
 
 # What runs before the baseline is measured, so that all libraries and kernels are loaded.
 TINY = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 64}
+SHORT = {"prompt_tokens": 8, "response_tokens": 8}
 
 
 @dataclass(frozen=True)
@@ -122,7 +123,7 @@ def main(arguments: Sequence[str]) -> None:
 
     address = ("127.0.0.1", _port(folder, rank))
     join(rank, case.ranks, address, DEADLINE_SECONDS)
-    tiny = replace(case, config={**case.config, **TINY}, prompt_tokens=8, response_tokens=8)
+    tiny = replace(case, config={**case.config, **TINY}, **SHORT)
     _peaks(tiny, folder / "tiny", rank, address)
     gc.collect()
     baseline = _resident("VmRSS")
@@ -131,7 +132,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _peaks(case: Case, model: Path, rank: int, address: tuple[str, int]) -> dict[str, int]:
-    """Resident bytes at most, by part of the second step; Adam's state and ZeRO's buffers come with the first."""
+    """Resident bytes at most, by part of a step; a short one before it brings Adam's state and ZeRO's buffers."""
     from limr.learner.learner import Learner
     from limr.learner.types import LearnerSettings
 
@@ -148,8 +149,8 @@ def _peaks(case: Case, model: Path, rank: int, address: tuple[str, int]) -> dict
     )
     learner = Learner(settings, rank, case.ranks)
     peaks = {"load": _peak_during(lambda: learner.start(address))}
-    for step in (1, 2):
-        batch = _batch(case, step)
+    for step, lengths in ((1, SHORT), (2, {})):
+        batch = _batch(replace(case, **lengths), step)
         peaks["measure"] = _peak_during(lambda batch=batch: learner.measure(batch))
         peaks["update"] = _peak_during(learner.update)
     peaks["idle"] = _peak_during(gc.collect)

@@ -40,7 +40,7 @@ def test_the_example_is_printed_with_every_part() -> None:
     assert done.exit_code == 0, done.output
     for words in (
         "7.62 billion parameters",
-        "1 Pods × 8 GPUs (h100-80gb), 8 ranks, ZeRO-3",
+        "1 Pod × 8 GPUs (h100-80gb), 8 ranks, ZeRO-3",
         "a rank needs",
         "of 79.1 GiB",
         "keys and values",

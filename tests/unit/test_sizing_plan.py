@@ -65,10 +65,12 @@ def test_the_shards_of_the_example_are_those_of_the_papers_of_zero() -> None:
 
 
 def test_bytes_that_move_in_the_example() -> None:
-    """256 micro-batches of a rank: three models forward, two models forward, backward and reduced."""
+    """256 micro-batches of a rank: three models forward, then two forward, backward and reduced in float32."""
     traffic = planned().traffic
     both = QWEN.parameters + QWEN.backbone
-    assert traffic.gathers == pytest.approx(256 * 7 / 8 * 2 * (QWEN.parameters + both + 3 * both), rel=1e-6)
+    assert traffic.gathers == pytest.approx(
+        256 * 7 / 8 * (2 * (QWEN.parameters + both) + 2 * 2 * both + 4 * both), rel=1e-6
+    )
     assert traffic.weights == 2 * QWEN.parameters
     assert traffic.checkpoint == 14 * both
 
@@ -185,3 +187,17 @@ def test_less_work_on_a_rank_never_needs_more(given: Learners) -> None:
         assert rank_memory(other).device <= memory.device
     if given.ranks > 1:
         assert rank_memory(replace(given, ranks=2 * given.ranks)).device <= memory.device
+
+
+def test_the_step_time_of_the_example_is_of_the_published_order() -> None:
+    """verl reports 5,000 to 20,000 tokens a second for a 7B model on an H100, and steps of minutes."""
+    time = planned().time
+    assert time is not None
+    assert 200 < time.total < 1200
+    assert time.updates == 32
+    twice = planned("spec.cluster.learner.replicas=2").time
+    assert twice is not None
+    assert twice.generation == time.generation
+    slower = planned("spec.cluster.learner={replicas: 8, gpus: 1, gpuType: h100-80gb}").time
+    assert slower is not None
+    assert slower.training > 2 * time.training, "gathers between Pods take longer than the work"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from limr.sizing.engine import EngineMemory, Engines
 from limr.sizing.gpus import Gpu
-from limr.sizing.learner import Learners
+from limr.sizing.learner import WIDTH, Learners
 
 RESPONSE_SHARE = 0.3  # of maxResponseTokens, that a response has on average
 PROMPT_SHARE = 0.125  # of maxPromptTokens
@@ -64,15 +64,15 @@ def traffic(given: Learners) -> Traffic:
     models = [given.model.parameters] + ([given.model.backbone] if given.has_critic else [])
     forward_only = sum(models) + (given.model.parameters if given.has_reference else 0)
     count = _micro_batches(given)
-    whole = given.w * sum(models)
-    share = (given.ranks - 1) / given.ranks
+    trained, share = sum(models), (given.ranks - 1) / given.ranks
+    weights, gradients = given.w * trained, WIDTH[given.gradient_dtype] * trained
     updates = given.ppo.updates_per_step
     if given.ppo.zero_stage == 3:  # gathered forward and backward, gradients reduced, for each micro-batch
-        moved = given.ppo.update_epochs * count * 3 * whole + count * given.w * forward_only
+        moved = given.ppo.update_epochs * count * (2 * weights + gradients) + count * given.w * forward_only
     elif given.ppo.zero_stage == 2:  # gradients for each micro-batch, weights for each update
-        moved = given.ppo.update_epochs * count * whole + updates * whole
+        moved = given.ppo.update_epochs * count * gradients + updates * weights
     else:
-        moved = updates * 3 * whole
+        moved = updates * (2 * gradients + weights)
     return Traffic(int(share * moved), given.w * given.model.parameters, (12 + given.w) * sum(models))
 
 

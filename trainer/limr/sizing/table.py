@@ -11,7 +11,7 @@ from limr.sizing.plan import ResourcePlan
 from limr.spec import Spec
 
 TERA, GIGA = 1e12, 1e9
-WIDTH = 46  # of the column with names
+WIDTH = 52  # of the column with names
 
 
 def lines(spec: Spec, plan: ResourcePlan, findings: Iterable[Finding]) -> Iterator[str]:
@@ -37,7 +37,7 @@ def _model(spec: Spec, plan: ResourcePlan) -> str:
 
 def _learners(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
     topology, ppo, memory = plan.topology, spec.ppo, plan.memory
-    where = f"{topology.learner_pods} Pods × {topology.ranks_per_pod} GPUs ({_kind(spec.cluster.learner.gpu_type)})"
+    where = f"{_pods(topology.learner_pods)} × {topology.ranks_per_pod} GPUs ({_kind(spec.cluster.learner.gpu_type)})"
     ranks = f"{topology.ranks} ranks"
     yield f"Learners: {where if topology.on_gpus else 'on CPUs'}, {ranks}, ZeRO-{ppo.zero_stage}"
     micro = plan.learners.micro_batch
@@ -54,7 +54,7 @@ def _learners(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
 def _engines(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
     topology, engine = plan.topology, plan.engine
     where = (
-        f"{topology.rollout_pods} Pods × {topology.engines_per_pod} engines ({_kind(spec.cluster.rollout.gpu_type)})"
+        f"{_pods(topology.rollout_pods)} × {topology.engines_per_pod} engines ({_kind(spec.cluster.rollout.gpu_type)})"
     )
     parallel = f", each across {topology.tensor_parallel} GPUs" if topology.tensor_parallel > 1 else ""
     yield f"Engines: {where if topology.on_gpus else f'{topology.engines} on CPUs'}{parallel}"
@@ -99,6 +99,10 @@ def _step(plan: ResourcePlan) -> Iterator[str]:
 def _row(name: str, size: int, of: float | None = None) -> str:
     limit = f" of {gib(of)}" if of else ""
     return f"  {name:{WIDTH}}{size / GIB:9.1f} GiB{limit}"
+
+
+def _pods(count: int) -> str:
+    return "1 Pod" if count == 1 else f"{count} Pods"
 
 
 def _kind(gpu_type: str | None) -> str:
