@@ -107,7 +107,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/bench.txt
-	for benchmark in benchmarks/bench_{grading,metrics,selection,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	for benchmark in benchmarks/bench_{grading,metrics,selection,sizing,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 # 1,000 experiments against a real API server, and KubeRay with RayJobs; on an otherwise idle machine.
 bench-operator: $(INSTALLED) control-plane

@@ -16,6 +16,7 @@ from limr.errors import LimrError
 # name -> (where the command is, its line in `limr --help`, which must not import it)
 COMMANDS = {
     "validate": ("limr.validate.command:validate", "Check an experiment's file and list every mistake in it."),
+    "plan": ("limr.sizing.command:plan", "Print the memory and time that an experiment needs of its GPUs."),
     "run": ("limr.local.command:run", "Run an experiment on this machine, or go on where it stopped."),
     "select": ("limr.selection.command:select", "Choose prompts from trajectories or scores one already has."),
     "grade": ("limr.reward.command:grade", "Grade responses in a JSONL file."),

@@ -5,7 +5,8 @@ class LimrError(Exception):
     """Something a person can mend. Its text says what is wrong, where (file, field, row) and what to do.
 
     The command line prints it as one sentence without a traceback; every other exception is a defect of ours
-    and keeps its traceback. A stage that raises it fails with `reason`; only BadInput is not worth another try.
+    and keeps its traceback. A stage that raises it fails with `reason`; BadInput and DoesNotFit are not tried
+    again.
     """
 
     reason = "BadInput"

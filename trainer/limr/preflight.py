@@ -1,7 +1,8 @@
 """The Preflight stage: reads everything that the experiment starts from, on CPUs, before any device is claimed.
 
 What a later stage would refuse because of its input is refused here, with the same sentence: a tokenizer that cannot be
-loaded, prompts that are too long, a benchmark without answers, a reward function that cannot be imported.
+loaded, prompts that are too long, a benchmark without answers, a reward function that cannot be imported, a model that
+does not fit.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from limr.evaluate import load_questions
 from limr.model_files import local_model
 from limr.prompts import load_tokenizer, tokenize
 from limr.reward.pool import Grader
+from limr.sizing.plan import has_gpus
+from limr.sizing.stage import plan_stage
 from limr.stage import Output, StageInput
 from limr.store.base import Store
 from limr.store.digest import of_bytes
@@ -22,6 +25,7 @@ from limr.workload import load_prompts
 def run_stage(stage_input: StageInput, store: Store) -> dict[str, Output]:
     """Output "summary": how much there is to train on and to evaluate. Raises LimrError."""
     spec = stage_input.experiment.spec
+    plan_stage(spec, has_gpus(spec))
     with Grader(spec.reward.model_copy(update={"workers": 1})) as grader:
         prompts = load_prompts(spec)
         tokenizer = load_tokenizer(local_model(spec.model.uri, spec.storage.endpoint), spec.model.revision)

@@ -26,6 +26,7 @@ from limr.records import Sampled, grade_requests, step_batch, step_metrics, text
 from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
+from limr.sizing.stage import offloads, plan_stage
 from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult, good_checkpoint
 from limr.step_guards import Alarm, Judgement, judge
 from limr.stopwatch import Pace, Stopwatch
@@ -72,6 +73,7 @@ class Trainer:
         self._journal, self._reporter, self._work = journal, reporter, workload
         self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-")))
         self._grader = resources.enter_context(Grader(spec.reward))
+        self._plan = plan_stage(spec, devices.cluster_has_gpus())  # before GPUs are held by what cannot fit
         # Engines and learners load their libraries and models side by side.
         self._engine_settings = engine_settings(spec, spec.ppo.max_response_tokens)
         self._engines = EngineGroup(spec.cluster.rollout, self._engine_settings, spec.limits.wait_seconds)
@@ -287,6 +289,7 @@ class Trainer:
             seed=self._work.seed,
             total_updates=self._work.steps * spec.ppo.updates_per_step,
             deadline_seconds=spec.limits.wait_seconds,
+            offload_optimizer=offloads(spec, self._plan),
         )
 
 

@@ -83,7 +83,7 @@ class Learner:
 
     def _build(self) -> None:
         settings, ppo = self._settings, self._ppo
-        zero = ZeroSettings(ppo.zero_stage, settings.dtype, ppo.offload_optimizer)
+        zero = ZeroSettings(ppo.zero_stage, settings.dtype, settings.offload_optimizer)
         source = (local_model(settings.model, settings.endpoint), settings.revision, settings.dtype)
         config = zero.config(ppo, ppo.actor_learning_rate)
         loading = sharded_loading(config)  # must outlive the loading below

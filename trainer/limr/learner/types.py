@@ -21,6 +21,7 @@ class LearnerSettings:
     seed: int
     total_updates: int  # of the whole stage, for the learning-rate schedule
     deadline_seconds: float  # of any collective
+    offload_optimizer: bool = False  # keep Adam's state in host memory, as limr.sizing decided; on CPUs it is there
 
 
 @dataclass(frozen=True)

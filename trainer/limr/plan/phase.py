@@ -13,6 +13,7 @@ from limr.stage import StageKind
 
 REMEDIES = {
     "BadInput": "then run the failed stage afresh",  # the message says what to correct
+    "DoesNotFit": "then run the failed stage afresh",
     "DeadlineExceeded": "raise limits.activeDeadlineSeconds or make the stage smaller, then run it afresh",
     "HeartbeatLost": "read the stage's log for where it hung, then run it afresh",
     "StoreUnavailable": "make the store reachable and writable, then run the failed stage afresh",

@@ -17,7 +17,7 @@ from limr.stage import Ledger, Outcome, Progress, StageResult
 FIRST_BACKOFF = timedelta(seconds=10)
 LONGEST_BACKOFF = timedelta(minutes=5)
 
-NOT_RETRIED = frozenset({"BadInput"})  # the same input would fail again
+NOT_RETRIED = frozenset({"BadInput", "DoesNotFit"})  # the same input would fail again
 STOP_REASONS = frozenset({"Suspended", "BudgetSpent"})  # why we end an attempt that is not to blame
 
 

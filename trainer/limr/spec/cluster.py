@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     Field,
@@ -11,6 +11,10 @@ from pydantic import (
 
 from limr.cel import Cel
 from limr.spec.part import ObjectName, Part, Uri
+
+GpuType = Literal[
+    "l4-24gb", "a10g-24gb", "l40s-48gb", "a100-40gb", "a100-80gb", "h100-80gb", "h200-141gb", "b200-180gb"
+]
 
 
 class Place(Part):
@@ -38,6 +42,9 @@ class Role(Place):
 
     replicas: int = Field(1, ge=1, le=1024, description="How many processes, each in a Pod of its own.")
     gpus: int = Field(1, ge=0, le=16, description="GPUs of each; 0 on a cluster without GPUs.")
+    gpu_type: GpuType | None = Field(
+        None, description="Kind of its GPUs, for the plan of memory; of one that is not listed, the next smaller."
+    )
 
 
 class Cluster(Part):

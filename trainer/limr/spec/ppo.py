@@ -74,7 +74,9 @@ class PPO(Part):
         description="paper: as the LIMR code did, log-probabilities at temperature 1 and means per micro-batch.",
     )
     zero_stage: Literal[1, 2, 3] = Field(3, description="DeepSpeed ZeRO stage of actor and critic.")
-    offload_optimizer: bool = Field(True, description="Keep Adam's state in host memory.")
+    offload_optimizer: bool | None = Field(
+        None, description="Keep Adam's state in host memory. Default: only where it does not fit on the GPUs."
+    )
     gradient_checkpointing: bool = Field(True, description="Recompute activations in the backward pass.")
     packing: bool = Field(True, description="Pack a micro-batch's sequences into one row instead of padding them.")
 
