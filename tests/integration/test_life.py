@@ -11,17 +11,20 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import slow_stages
 from engines import MODEL, ray_cluster, step_batch
-from runs import Run
+from runs import EXPERIMENT, Run
 
-from limr.actors import ActorLost, Work
+from limr.actors import ActorLost, Work, total_work
 from limr.learner.group import LearnerGroup
 from limr.learner.types import LearnerSettings
 from limr.liveness import Liveness
-from limr.spec import PPO, Role
+from limr.rollout.group import EngineGroup
+from limr.rollout.types import SamplingSettings, engine_settings
+from limr.spec import PPO, Experiment, Role
 from limr.stage import Progress
 from limr.stage_files import StageFiles, read_progress
 
@@ -95,6 +98,39 @@ def test_a_learner_that_works_answers_and_one_that_is_stopped_is_named(monkeypat
         silent = len(beats)
         time.sleep(1.0)
         assert len(beats) == silent, "a driver without its learner does not say that the stage lives"
+
+
+@pytest.mark.usefixtures("ray_running")
+def test_an_engine_reports_its_responses_and_is_replaced_when_it_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("limr.liveness.PING_SECONDS", 0.05)
+    monkeypatch.setattr("limr.actors.POLL_SECONDS", 0.05)
+    spec = Experiment.model_validate(EXPERIMENT).spec
+    prompts, settings = [[10 + index, 20, 30] for index in range(256)], SamplingSettings(8, 1.0, 1.0, 12)
+    work: set[Work] = set()
+    engines: EngineGroup
+
+    def watch() -> None:
+        work.add(total_work(engines.actors))
+
+    engines = EngineGroup(Role(), engine_settings(spec, 12), 300, watch)
+    with closing(engines), Liveness(lambda: None, LIMIT_SECONDS) as liveness:
+        liveness.follow(others=lambda: engines.actors)
+        engines.start()
+        first = engines.generate(prompts, range(256), settings)
+        partly = [found for found in work if 0 < found.done < found.total]
+        assert partly
+        assert {found.total for found in partly} == {256 * 8}
+        stop_process()
+        second = engines.generate(prompts, range(256), settings)
+        assert engines.replaced == 1
+        assert np.array_equal(first.tokens, second.tokens)
+        assert np.array_equal(first.logprobs, second.logprobs)
+
+
+def stop_process() -> None:
+    """As a process that hangs: it exists, and answers nothing."""
+    children = psutil.Process().children(recursive=True)
+    next(child for child in children if "_Host" in " ".join(child.cmdline())).send_signal(signal.SIGSTOP)
 
 
 # Stops, of whole runs

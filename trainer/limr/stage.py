@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from limr.spec import Action, Experiment, Guard
 
 METRICS_PORT = 9464  # of stages on a cluster
+STOP_SECONDS = 60  # in which a stage that is asked to stop has kept what is done
 
 
 class StageKind(StrEnum):

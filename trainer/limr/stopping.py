@@ -1,6 +1,6 @@
 """A stop in the middle of a step: whether to finish the step or to drop it.
 
-A stop is to be honoured within 60 seconds, with what is done kept. Until its updates begin, a step can be dropped
+A stop is to be honoured within STOP_SECONDS, with what is done kept. Until its updates begin, a step can be dropped
 without loss. From then on the learners' state is that of no step, so either the step ends in time, or the state at its
 beginning is needed again: it is held aside before the updates of a step that is expected to be too long to finish.
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-# Of the 60 seconds: for the rest of the step. What is left is for the checkpoint.
-FINISH_SECONDS = 30.0
+from limr.stage import STOP_SECONDS
+
+# For the rest of the step; what is left is for the checkpoint.
+FINISH_SECONDS = STOP_SECONDS / 2
 # Holding a state aside may take this share of a step; a slower disk leaves it to checkpoint.everySteps.
 HOLDING_SHARE = 0.05
 

@@ -134,12 +134,11 @@ class Trainer:
     def _start(self) -> None:
         self._progress.enter("loading the learners' models")
         self._learners.start()
-        self._progress.enter("loading the engines' model")
-        self._engines.start()
         self._grader.wait_ready()  # a reward function that cannot be imported shows here, not after a step
         self._progress.enter("restoring the last checkpoint")
         done = self._restore()
-        self._progress.begin(done)
+        self._progress.enter("loading the engines' model")
+        self._engines.start()
         self._progress.enter("first sync")
         self._sync(done)
         self._progress.begin(done)
@@ -309,6 +308,7 @@ class Trainer:
         return step // every > (self._checkpoint_step() or 0) // every
 
     def _checkpoint(self, step: int) -> None:
+        self._progress.enter("checkpoint")
         folder = self._scratch / f"step-{step}"
         self._journal.commit(step, partial(self._learners.save, folder), self._progress.total)
 
