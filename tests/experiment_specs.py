@@ -99,7 +99,7 @@ GROUPS: tuple[dict[str, Values], ...] = (
     {
         "reward": part(function=of("graders.math:grade"), workers=of(None, 4)),
         "ttlSecondsAfterFinished": of(None, 0, 60),
-        "limits": part(deviceHours=of(None, 4)),
+        "limits": part(deviceHours=of(None, 4), heartbeatSeconds=of(60, 1800), waitSeconds=of(60, 1800, 3600)),
         "schedule": part(reuseCluster=of(True, False), parallelStages=of(None, 1, 2)),
     },
     {

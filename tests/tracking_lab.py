@@ -32,6 +32,8 @@ class Listener:
 
     def step(self, metrics: Mapping[str, float], responses: Mapping[str, Collection[float]]) -> None: ...
 
+    def beat(self) -> None: ...
+
     def stop_requested(self) -> bool:
         return False
 

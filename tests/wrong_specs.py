@@ -172,6 +172,11 @@ RULES = [
         {"guards": {"kl": {"above": 0.5}}, "ppo": {"klCoefficient": 0}},
         "with ppo.klCoefficient = 0 there is no reference to be far from; remove this guard or write a coefficient",
     ),
+    of_spec(
+        "heartbeat shorter than a wait",
+        {"limits": {"heartbeatSeconds": 900}},
+        "heartbeatSeconds = 900 is shorter than waitSeconds = 1800",
+    ),
     of_spec("guard without its bound", {"guards": {"stall": {}}}, "seconds"),
     tracking("project of tensorboard", {"kind": "tensorboard", "project": "math"}, says="are fields of kind wandb"),
     tracking("uri of wandb", {"kind": "wandb", "trackingUri": "http://m:5000"}, says="are fields of kind mlflow"),

@@ -177,6 +177,16 @@ def test_a_silent_stage_and_what_it_does() -> None:
     assert text.endswith("  ██░░░░░░  20%\n  evaluating lim-s1\n  has said nothing for 5m")
 
 
+def test_how_far_a_part_of_a_step_is() -> None:
+    assert examples.PROBE.progress is not None
+    said = examples.PROBE.progress.model_copy(update={"message": "generation", "part_done": 2048, "part_size": 8192})
+    probe = examples.PROBE.model_copy(update={"state": StageState.RUNNING, "progress": said})
+    assert (
+        "  generation 2,048/8,192\n"
+        in shown(examples.manifest(Status(phase=Phase.RUNNING, stages={"probe": probe}))) + "\n"
+    )
+
+
 def test_the_longest_curve_fits() -> None:
     said = examples.PROBE.progress
     assert said is not None

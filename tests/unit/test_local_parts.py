@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -253,9 +254,29 @@ def test_durations() -> None:
 PROGRESS = Progress(updated_at=0, step=12, steps=160, reward_mean=0.4321, tokens_per_second=8213.4, eta_seconds=125)
 
 
+def test_a_beat_never_puts_old_progress_back(tmp_path: Path) -> None:
+    channel, ended = FileChannel(StageFiles(tmp_path)), threading.Event()
+
+    def beat() -> None:
+        while not ended.is_set():
+            channel.beat()
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        for step in range(200):
+            channel.progress(Progress(updated_at=0, step=step))
+            assert channel.last.step == step
+    finally:
+        ended.set()
+        beating.join()
+
+
 def test_progress_in_words() -> None:
     assert progress_words(PROGRESS) == "step 12/160, reward 0.432, 8,213 tokens/s, 2 min 5 s left"
     assert progress_words(Progress(updated_at=0, message="loading the model")) == "loading the model"
+    within = PROGRESS.model_copy(update={"message": "training", "part_done": 12, "part_size": 32})
+    assert progress_words(within).endswith("2 min 5 s left, training 12/32")
     assert progress_words(None) == ""
 
 

@@ -220,7 +220,7 @@ def test_a_child_that_was_never_made_is_made_under_its_number() -> None:
 
 
 def test_a_silent_stage_is_removed_and_charged_only_when_it_is_gone() -> None:
-    world = World(experiment(limits={"heartbeatSeconds": 60})).go(0).go(1)
+    world = World(experiment(limits={"heartbeatSeconds": 60, "waitSeconds": 60})).go(0).go(1)
     probe = Child("probe", 1)
     world.seen[probe] = Running(Progress(updated_at=5, step=1))
     assert world.go(50).last.wake_at == at(110), "the planner's clock counts, not the stage's"
@@ -243,7 +243,7 @@ def test_a_result_that_came_before_the_removal_counts() -> None:
 
 
 def test_waiting_in_a_queue_costs_no_time() -> None:
-    world = World(experiment(limits={"heartbeatSeconds": 60, "activeDeadlineSeconds": 60})).go()
+    world = World(experiment(limits={"heartbeatSeconds": 60, "waitSeconds": 60, "activeDeadlineSeconds": 60})).go()
     world.seen[Child("probe", 1)] = Waiting("Queued", "behind 3 others")
     world.go(99_999)
     assert world.state("probe") is StageState.QUEUED
@@ -419,7 +419,7 @@ def test_a_shared_cluster_is_kept_over_a_pause_before_a_retry() -> None:
 
 
 def test_a_silent_attempt_leaves_no_shared_cluster_behind() -> None:
-    world = shared(limits={"heartbeatSeconds": 60})
+    world = shared(limits={"heartbeatSeconds": 60, "waitSeconds": 60})
     assert world.go(60).last.keeps_cluster
     world.go(121)
     assert world.status.stages["probe"].state is StageState.TERMINATING

@@ -41,7 +41,7 @@ def experiment(attempts: int, suspend: bool, reuse: bool, action: Action, bound:
         "dataset": {"uri": "d"},
         "arms": ARMS,
         "evaluation": {"benchmarks": [{"name": "b", "uri": "b.json"}]},
-        "limits": {"attempts": attempts, "heartbeatSeconds": 60, "activeDeadlineSeconds": 600},
+        "limits": {"attempts": attempts, "heartbeatSeconds": 60, "waitSeconds": 60, "activeDeadlineSeconds": 600},
         "guards": {"kl": {"above": bound, "action": action}, "stall": {"seconds": 45, "action": action}},
         "schedule": {"suspend": suspend, "reuseCluster": reuse},
     }

@@ -54,6 +54,9 @@ class Listener:
     def step(self, metrics: Mapping[str, float], responses: Mapping[str, Collection[float]]) -> None:
         self.heard.append((metrics, responses))
 
+    def beat(self) -> None:
+        self.heard.append("beat")
+
     def stop_requested(self) -> bool:
         return True
 
@@ -82,6 +85,7 @@ def labels(**values: str) -> frozenset[tuple[str, str]]:
 
 def test_every_metric_of_the_table_is_there_after_a_step() -> None:
     metrics = stage_metrics()
+    metrics.progress(Progress(updated_at=0, message="training", part_done=12, part_size=32))
     metrics.step(MEASURED, ANSWERS)
     registry = CollectorRegistry()
     registry.register(metrics)
@@ -162,7 +166,8 @@ def test_what_it_hears_it_passes_on() -> None:
     said = Progress(updated_at=1.0)
     metrics.progress(said)
     metrics.step(MEASURED, ANSWERS)
-    assert listener.heard == [said, (MEASURED, ANSWERS)]
+    metrics.beat()
+    assert listener.heard == [said, (MEASURED, ANSWERS), "beat"]
     assert metrics.stop_requested()
 
 

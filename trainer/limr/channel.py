@@ -9,12 +9,15 @@ from collections.abc import Collection, Mapping
 
 from limr.stage import Progress, StageInput, StageResult
 
+BEAT_SECONDS = 5.0  # between two signs of life while nothing else is reported
+
 
 class Channel(ABC):
     """A `limr.stage.Reporter` that also brings the input and takes the result. Used from several threads."""
 
     def __init__(self) -> None:
         self._stop = threading.Event()
+        self._lock = threading.RLock()  # of `last`: a beat must not put back what progress has just replaced
         self.last = Progress(updated_at=time.time())
 
     @abstractmethod
@@ -25,8 +28,14 @@ class Channel(ABC):
     def finish(self, result: StageResult) -> None:
         """Hands back the result: the last thing that is said. Raises LimrError when it cannot be."""
 
+    def progress(self, progress: Progress) -> None:
+        with self._lock:
+            self.last = progress
+            self._bring(progress)
+
     @abstractmethod
-    def progress(self, progress: Progress) -> None: ...
+    def _bring(self, progress: Progress) -> None:
+        """Brings it to whoever started the stage, now or soon."""
 
     def step(  # noqa: B027 - no channel must carry it
         self, metrics: Mapping[str, float], responses: Mapping[str, Collection[float]]
@@ -35,11 +44,12 @@ class Channel(ABC):
 
     def beat(self) -> None:
         """Says again what was said last, with the time of now."""
-        self.progress(self.last.model_copy(update={"updated_at": time.time()}))
+        with self._lock:
+            self.progress(self.last.model_copy(update={"updated_at": time.time()}))
 
     def stop_requested(self) -> bool:
         return self._stop.is_set()
 
     def stop(self) -> None:
-        """Asks the stage to end at its next checkpoint."""
+        """Asks the stage to keep what is done and to end, within a minute."""
         self._stop.set()

@@ -25,7 +25,7 @@ COMMANDS = {
     "logs": ("limr.kubectl.logs:logs", "Print the log of a stage on a cluster."),
     "report": ("limr.kubectl.report:report", "Open the report of an experiment on a cluster."),
     "compare": ("limr.kubectl.compare:compare", "Compare two experiments on a cluster."),
-    "suspend": ("limr.kubectl.schedule:suspend", "Stop an experiment on a cluster at its next checkpoints."),
+    "suspend": ("limr.kubectl.schedule:suspend", "Stop an experiment on a cluster, with checkpoints."),
     "resume": ("limr.kubectl.schedule:resume", "Let a suspended experiment on a cluster go on."),
     "retry": ("limr.kubectl.retry:retry", "Try failed stages of an experiment on a cluster again."),
     "completion": ("limr.kubectl.completion:completion", "Print a script for the shell's tab key."),

@@ -49,8 +49,8 @@ class ConfigMapChannel(Channel):
         self._thread.start()
         return StageInput.model_validate_json(data[INPUT])
 
-    def progress(self, progress: Progress) -> None:
-        self.last = progress
+    def _bring(self, progress: Progress) -> None:
+        """Nothing: the thread brings what was said last."""
 
     def finish(self, result: StageResult) -> None:
         self._ended.set()

@@ -32,6 +32,7 @@ SHARED_CORES_ENVIRONMENT = {
     "KMP_BLOCKTIME": "0",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(4 << 30),
+    "MALLOC_ARENA_MAX": "1",  # the work is not done in the main thread, and other arenas give back what is large
 }
 
 

@@ -11,8 +11,9 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from limr import dataset, devices
-from limr.actors import connect
+from limr.actors import Work, connect, total_work
 from limr.dataset import Prompt
+from limr.liveness import Liveness, answer_seconds
 from limr.model_files import FINGERPRINT_FILE, local_model
 from limr.prompts import load_tokenizer, tokenize
 from limr.records import grade_requests
@@ -22,6 +23,7 @@ from limr.rollout.group import EngineGroup, Fingerprint
 from limr.rollout.types import SamplingSettings, engine_settings, sample_seed
 from limr.spec import Benchmark, Spec
 from limr.stage import Ledger, Outcome, Output, Progress, Reporter, StageInput, StageResult
+from limr.stopping import StopRequested
 from limr.store import read_uri
 from limr.store.base import NotFound, Store
 from limr.store.digest import of_bytes
@@ -118,11 +120,12 @@ def run_stage(stage_input: StageInput, store: Store, reporter: Reporter) -> Stag
     Raises LimrError for what a person must mend, ActorLost and StoreError for what another attempt may survive.
     """
     spec = stage_input.experiment.spec
-    tokenizer = load_tokenizer(local_model(spec.model.uri, spec.storage.endpoint), spec.model.revision)
-    benchmarks = load_questions(spec, tokenizer)
-    connect()
     with ExitStack() as resources:
-        evaluation = _Evaluation(stage_input, store, reporter, benchmarks, resources)
+        liveness = resources.enter_context(Liveness(reporter.beat, answer_seconds(spec.limits.heartbeat_seconds)))
+        tokenizer = load_tokenizer(local_model(spec.model.uri, spec.storage.endpoint), spec.model.revision)
+        benchmarks = load_questions(spec, tokenizer)
+        connect()
+        evaluation = _Evaluation(stage_input, store, reporter, benchmarks, liveness, resources)
         return evaluation.run()
 
 
@@ -133,6 +136,7 @@ class _Evaluation:
         store: Store,
         reporter: Reporter,
         benchmarks: list[Questions],
+        liveness: Liveness,
         resources: ExitStack,
     ) -> None:
         self._spec = spec = stage_input.experiment.spec
@@ -144,15 +148,21 @@ class _Evaluation:
         self._grader = resources.enter_context(Grader(spec.reward))
         self._engines: EngineGroup | None = None
         self._resources = resources
+        self._done = 0  # models
+        self._part, self._work = "", Work()
+        liveness.follow(others=lambda: self._engines.actors if self._engines else [])
 
     def run(self) -> StageResult:
         results: list[dict[str, Any]] = []
-        for model in self._candidates:
-            results.append(self._evaluate(model, len(results)))
-            if self._reporter.stop_requested() and len(results) < len(self._candidates):
-                message = f"stopped after {len(results)} of {len(self._candidates)} models"
-                return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._cost())
-        self._say(len(results), "done")
+        try:
+            for model in self._candidates:
+                self._heed_stop()
+                results.append(self._evaluate(model))
+                self._done = len(results)
+        except StopRequested:
+            message = f"stopped after {len(results)} of {len(self._candidates)} models"
+            return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._cost())
+        self._say("done")
         cost = self._cost()
         data = json.dumps({"models": results, "ledger": cost.model_dump(by_alias=True)}, indent=1).encode()
         path = f"{self._folder}/results.json"
@@ -165,14 +175,26 @@ class _Evaluation:
             ledger=cost,
         )
 
-    def _evaluate(self, model: Candidate, position: int) -> dict[str, Any]:
+    def _watch(self) -> None:
+        """While something is waited for: reports what the engines have done, and drops the model at a stop."""
+        work = total_work(self._engines.actors) if self._engines else Work()
+        if work != self._work:
+            self._work = work
+            self._report()
+        self._heed_stop()
+
+    def _heed_stop(self) -> None:
+        if self._reporter.stop_requested():
+            raise StopRequested
+
+    def _evaluate(self, model: Candidate) -> dict[str, Any]:
         path = f"{self._folder}/models/{model.name}.json"
         try:
             finished: dict[str, Any] = json.loads(self._store.get(path))
             return finished
         except NotFound:
             pass
-        self._say(position, f"evaluating {model.name}")
+        self._say(f"evaluating {model.name}")
         engines = self._engines_with(model) if self._benchmarks else None
         benchmarks = {}
         for questions in self._benchmarks:
@@ -205,7 +227,7 @@ class _Evaluation:
         spec = self._spec
         longest = max(questions.settings.max_tokens for questions in self._benchmarks)
         settings = engine_settings(spec, max(longest, spec.ppo.max_response_tokens))
-        return EngineGroup(spec.cluster.rollout, settings, spec.limits.wait_seconds)
+        return EngineGroup(spec.cluster.rollout, settings, spec.limits.wait_seconds, self._watch)
 
     def _cost(self) -> Ledger:
         rollout = self._spec.cluster.rollout
@@ -213,13 +235,19 @@ class _Evaluation:
         seconds = held * (time.monotonic() - self._started)
         return self._ledger + Ledger(device_seconds=seconds)
 
-    def _say(self, done: int, message: str) -> None:
+    def _say(self, part: str) -> None:
+        self._part, self._work = part, Work()
+        self._report()
+
+    def _report(self) -> None:
         self._reporter.progress(
             Progress(
                 updated_at=time.time(),
-                step=done,
+                step=self._done,
                 steps=len(self._candidates),
-                message=message,
+                message=self._part,
+                part_done=self._work.done,
+                part_size=self._work.total,
                 ledger=self._cost(),
             )
         )

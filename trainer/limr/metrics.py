@@ -86,6 +86,10 @@ STEP_TIME = gauge("limr_step_timestamp_seconds", "When the last step ended; befo
 CHECKPOINT_TIME = gauge(
     "limr_checkpoint_timestamp_seconds", "When the last checkpoint was made; before the first, when it began.", *STAGE
 )
+PART_DONE = gauge(
+    "limr_step_part_done", "Responses, minibatches or updates that the current part has done.", *STAGE, "part"
+)
+PART_SIZE = gauge("limr_step_part_size", "Those that the current part has in all.", *STAGE, "part")
 LEDGER: Mapping[str, Metric] = {
     "rollouts": counter("limr_rollouts_total", "Responses sampled by this attempt.", *STAGE),
     "prompt_tokens": counter("limr_prompt_tokens_total", "Tokens of their prompts.", *STAGE),
@@ -94,7 +98,7 @@ LEDGER: Mapping[str, Metric] = {
 }
 
 METRICS: tuple[Metric, ...] = (
-    *(INFO, STEP, STEP_TIME, CHECKPOINT_TIME, *LEDGER.values()),
+    *(INFO, STEP, STEP_TIME, CHECKPOINT_TIME, PART_DONE, PART_SIZE, *LEDGER.values()),
     *(*STEP_GAUGES.values(), EVALUATION, *RESPONSES.values(), VERDICTS, STEP_SECONDS, PART_SECONDS, RESTARTS),
 )
 
@@ -115,6 +119,7 @@ class StageMetrics(Collector):
         self._step = 0
         self._checkpoint: int | None = None
         self._step_time = self._checkpoint_time = time.time()
+        self._part, self._part_done, self._part_size = "", 0, 0
         self._ledger = Ledger()
         self._last: Mapping[str, float] = {}
         self._evaluations: dict[str, float] = {}
@@ -131,6 +136,7 @@ class StageMetrics(Collector):
                 self._step, self._step_time = progress.step, now
             if progress.checkpoint_step != self._checkpoint:
                 self._checkpoint, self._checkpoint_time = progress.checkpoint_step, now
+            self._part, self._part_done, self._part_size = progress.message, progress.part_done, progress.part_size
             self._ledger = progress.ledger
         self._reporter.progress(progress)
 
@@ -151,6 +157,9 @@ class StageMetrics(Collector):
             for name, values in responses.items():
                 self._observe(RESPONSES[name], "", values)
         self._reporter.step(metrics, responses)
+
+    def beat(self) -> None:
+        self._reporter.beat()
 
     def stop_requested(self) -> bool:
         return self._reporter.stop_requested()
@@ -173,6 +182,9 @@ class StageMetrics(Collector):
         yield _single(STEP, self._labels, self._step)
         yield _single(STEP_TIME, self._labels, self._step_time)
         yield _single(CHECKPOINT_TIME, self._labels, self._checkpoint_time)
+        if self._part_size:
+            yield _single(PART_DONE, [*self._labels, self._part], self._part_done)
+            yield _single(PART_SIZE, [*self._labels, self._part], self._part_size)
         for name, metric in LEDGER.items():
             yield _single(metric, self._labels, getattr(self._ledger, name))
 

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from limr.spec import Action, Experiment, Guard
 
 METRICS_PORT = 9464  # of stages on a cluster
+STOP_SECONDS = 60  # in which a stage that is asked to stop has kept what is done
 
 
 class StageKind(StrEnum):
@@ -91,12 +92,14 @@ class StageInput(Document):
 
 
 class Progress(Document):
-    """Where a stage stands. Written at least every few seconds: it is also the heartbeat."""
+    """Where a stage stands. Written at least every few seconds while its processes answer: the heartbeat."""
 
     updated_at: float = Field(description="When the stage said so, in seconds since 1970.")
     step: int = Field(0, description="Steps done.")
     steps: int = Field(0, description="Steps in all; 0 while unknown.")
-    message: str = Field("", description="What it is doing.")
+    message: str = Field("", description="What it is doing: the part of a step, or of the start.")
+    part_done: int = Field(0, description="Units of that part that are done: responses, updates.")
+    part_size: int = Field(0, description="Units of that part in all; 0 while unknown.")
     reward_mean: float | None = Field(None, description="Mean reward of the last step's responses.")
     reward_curve: tuple[float, ...] = Field(
         (), max_length=40, description="Mean rewards of all steps so far; of 2, 4, 8 … steps each, to be 40 at most."
@@ -105,6 +108,11 @@ class Progress(Document):
     eta_seconds: float | None = Field(None, description="Seconds that are left at this speed.")
     checkpoint_step: int | None = Field(None, description="Step of the last checkpoint, where a next attempt goes on.")
     ledger: Ledger = Field(Ledger(), description="Cost of this attempt so far.")
+
+    @property
+    def doing(self) -> str:
+        """What it is doing and how far it is with that."""
+        return f"{self.message} {self.part_done:,}/{self.part_size:,}" if self.part_size else self.message
 
 
 class Interval(Document):
@@ -173,6 +181,10 @@ class Reporter(Protocol):
         """A step ended: its metrics, and what was measured of each of its responses."""
         ...
 
+    def beat(self) -> None:
+        """Says that the stage lives though nothing has changed. Called from another thread."""
+        ...
+
     def stop_requested(self) -> bool:
-        """True once the stage should checkpoint and return Outcome.SUSPENDED at the next step boundary."""
+        """True once the stage should keep what is done and return Outcome.SUSPENDED, within a minute."""
         ...

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,15 +32,12 @@ class FileChannel(Channel):
     def __init__(self, files: StageFiles) -> None:
         super().__init__()
         self._files = files
-        self._lock = threading.Lock()
 
     def read_input(self) -> StageInput:
         return read_input(self._files.input)
 
-    def progress(self, progress: Progress) -> None:
-        with self._lock:
-            self.last = progress
-            write(self._files.progress, progress.to_json())
+    def _bring(self, progress: Progress) -> None:
+        write(self._files.progress, progress.to_json())
 
     def finish(self, result: StageResult) -> None:
         write(self._files.result, result.to_json())

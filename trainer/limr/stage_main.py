@@ -1,7 +1,8 @@
 """The process of one stage: `python -m limr.stage_main INPUT.json`, on a cluster `--config-map NAMESPACE/NAME`.
 
 It reads what the stage is given, calls the code for the stage's kind and says progress and result beside the input.
-SIGTERM asks the stage to stop at its next checkpoint. Exit status 0: the result says Succeeded or Suspended.
+SIGTERM asks the stage to keep what is done and to end within a minute. Exit status 0: the result says Succeeded,
+Suspended or Guarded.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from limr import logs
-from limr.channel import Channel
+from limr.channel import BEAT_SECONDS, Channel
 from limr.errors import LimrError
 from limr.lifeline import die_with_parent
 from limr.plan.graph import ENGINE_KINDS
@@ -42,8 +43,6 @@ HANDLERS: Mapping[StageKind, str] = {
     StageKind.SELECTION: "limr.selection.stage:run_stage",
     StageKind.REPORT: "limr.report.stage:run_stage",
 }
-
-BEAT_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 

@@ -2,57 +2,64 @@
 
 A step samples responses, grades them, fixes the experience, updates the weights, brings the engines to them and
 records what happened. Every random draw is a function of (seed, step): after a kill at any moment the run goes on
-from its last checkpoint and ends with the same bytes. What is left out on purpose: sampling ahead of training
+from its last checkpoint and ends with the same bytes. A stop is heard at any moment: the step in flight is finished
+when that is a matter of seconds, else dropped, to be made again with the same draws. What is left out on purpose:
+sampling ahead of training
 (asynchronous rollouts), which would make runs faster on large clusters and no longer repeatable.
 """
 
 from __future__ import annotations
 
 import tempfile
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
 from limr import devices
-from limr.actors import connect
-from limr.curve import condensed
+from limr.actors import Work, connect, total_work
 from limr.evaluate import Questions, ask, load_questions
-from limr.learner.group import LearnerGroup
+from limr.learner.group import LEARNER, LearnerGroup
 from limr.learner.types import LearnerSettings
+from limr.liveness import Liveness, answer_seconds
 from limr.model_files import FINGERPRINT_FILE
 from limr.records import Sampled, grade_requests, step_batch, step_metrics, text_table, trajectory_table
 from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
 from limr.sizing.stage import offloads, plan_stage
-from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult, good_checkpoint
+from limr.stage import Ledger, Outcome, Reporter, StageInput, StageResult, good_checkpoint
 from limr.step_guards import Alarm, Judgement, judge
-from limr.stopwatch import Pace, Stopwatch
+from limr.stopping import StepClock, StopRequested, hold
+from limr.stopwatch import Stopwatch
 from limr.store.base import Store
 from limr.store.digest import FileRecord
 from limr.store.folders import merged, send
 from limr.store.journal import Journal
 from limr.store.manifest import rounded
+from limr.training_progress import TrainingProgress
 from limr.workload import Workload, load_workload
 
 FINGERPRINT_TOKENS = 64
+SAMPLING_PARTS = frozenset({"generation", "evaluation"})  # whose progress is that of the engines
 
 
-def run_stage(stage_input: StageInput, store: Store, reporter: Reporter) -> StageResult:
+def run_stage(stage_input: StageInput, store: Store, reporter: Reporter, learner: str = LEARNER) -> StageResult:
     """Runs a Probe or Training stage from its last checkpoint to its end, or to where it was asked to stop.
 
-    Raises LimrError for what a person must mend, ActorLost and StoreError for what another attempt may survive.
+    `learner` is the factory of the learners' processes. Raises LimrError for what a person must mend, ActorLost and
+    StoreError for what another attempt may survive.
     """
-    workload = load_workload(stage_input)
-    keep = stage_input.experiment.spec.checkpoint.keep
+    spec = stage_input.experiment.spec
     with ExitStack() as resources:
+        liveness = resources.enter_context(Liveness(reporter.beat, answer_seconds(spec.limits.heartbeat_seconds)))
+        workload = load_workload(stage_input)
+        keep = spec.checkpoint.keep
         journal = resources.enter_context(Journal.open(store, stage_input.stage.name, stage_input.attempt, keep=keep))
         if journal.manifest.finished:  # by an attempt that was cut off before it could say so
             return _finished(journal, Ledger())
         connect()
-        return Trainer(stage_input, store, journal, reporter, workload, resources).run()
+        return Trainer(stage_input, store, journal, reporter, workload, liveness, learner, resources).run()
 
 
 class Trainer:
@@ -65,6 +72,8 @@ class Trainer:
         journal: Journal,
         reporter: Reporter,
         workload: Workload,
+        liveness: Liveness,
+        learner: str,
         resources: ExitStack,
     ) -> None:
         self._spec = spec = stage_input.experiment.spec
@@ -76,56 +85,113 @@ class Trainer:
         self._plan = plan_stage(spec, devices.cluster_has_gpus())  # before GPUs are held by what cannot fit
         # Engines and learners load their libraries and models side by side.
         self._engine_settings = engine_settings(spec, spec.ppo.max_response_tokens)
-        self._engines = EngineGroup(spec.cluster.rollout, self._engine_settings, spec.limits.wait_seconds)
+        limit = spec.limits.wait_seconds
+        self._engines = EngineGroup(spec.cluster.rollout, self._engine_settings, limit, self._watch)
         resources.callback(self._engines.close)
-        self._learners = LearnerGroup(spec.cluster.learner, self._learner_settings(), spec.limits.wait_seconds)
+        self._learners = LearnerGroup(spec.cluster.learner, self._learner_settings(), limit, self._watch, learner)
         resources.callback(self._learners.close)
+        self._liveness = liveness
+        liveness.follow(vital=lambda: self._learners.actors, others=lambda: self._engines.actors)
         self._questions: list[Questions] = []
         if spec.evaluation.every_steps is not None:
             self._questions = load_questions(spec, workload.tokenizer)
-        self._devices = devices.device_count(spec.cluster, devices.cluster_has_gpus())
-        self._history: list[Mapping[str, float]] = []  # metrics of every step, as the manifest has them
+        held = devices.device_count(spec.cluster, devices.cluster_has_gpus())
+        self._progress = TrainingProgress(reporter, workload.steps, held, self._checkpoint_step)
+        self._step_clock = StepClock()
+        self._droppable = True  # whether a stop may end what is at work
+        self._suspect = False  # whether a guard suspects the last steps
+        self._held: Path | None = None  # where the state before the step's updates lies
         # Rows and checkpoint of a step are written when its metrics are complete: the next step reports their seconds.
         self._writing = Stopwatch()
-        self._charged_until = time.monotonic()
-        self._total = Ledger()  # of the stage, up to where it stands
-        self._spent = Ledger()  # of this attempt, with what it does a second time
 
     def run(self) -> StageResult:
+        try:
+            alarm = self._run()
+        except StopRequested:
+            return self._dropped()
+        if alarm:
+            return self._guarded(alarm)
+        if self._progress.done < self._work.steps:
+            return self._suspended()
+        self._publish()
+        return _finished(self._journal, self._progress.spent)
+
+    def _run(self) -> Alarm | None:
+        """Makes steps up to the last one, to a stop, or to a guard's alarm."""
+        self._start()
         steps = self._work.steps
-        self._pace = Pace(0, steps)
-        self._report(0, "starting engines and learners")
-        self._learners.start()
-        self._grader.wait_ready()  # a reward function that cannot be imported shows here, not after a step
-        done = self._restore()
-        self._sync(done)
-        self._pace = Pace(done, steps)
-        for step in range(done + 1, steps + 1):
-            self._history.append(rounded(self._step(step)))
+        for step in range(self._progress.done + 1, steps + 1):
+            self._progress.history.append(rounded(self._step(step)))
             judged = self._judge()
+            self._suspect = judged.suspect
             stop = step < steps and self._reporter.stop_requested()
             if not judged.suspect and (stop or step == steps or self._checkpoint_due(step)):
                 with self._writing("writing"):
                     self._checkpoint(step)
-            self._report(step, "done")
-            if judged.alarm:
-                return self._guarded(judged.alarm)
-            if stop:
-                suspicion = (
-                    f"; a guard suspects the last steps, {good_checkpoint(self._checkpoint_step())}"
-                    if judged.suspect
-                    else ""
-                )
-                message = f"stopped after step {step} of {steps}{suspicion}"
-                return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._spent)
-        self._publish()
-        return _finished(self._journal, self._spent)
+            self._progress.finish_step(step)
+            if judged.alarm or stop:
+                return judged.alarm
+        return None
+
+    def _start(self) -> None:
+        self._progress.enter("loading the learners' models")
+        self._learners.start()
+        self._grader.wait_ready()  # a reward function that cannot be imported shows here, not after a step
+        self._progress.enter("restoring the last checkpoint")
+        done = self._restore()
+        self._progress.enter("loading the engines' model")
+        self._engines.start()
+        self._progress.enter("first sync")
+        self._sync(done)
+        self._progress.begin(done)
+
+    # Stops
+
+    def _watch(self) -> None:
+        """While something is waited for: a lost learner or a stop ends what is at work."""
+        self._liveness.check()
+        if self._progress.part in SAMPLING_PARTS:
+            self._progress.within(total_work(self._engines.actors))
+        if self._reporter.stop_requested() and self._droppable and self._step_clock.must_drop():
+            raise StopRequested
+
+    def _measured(self, work: Work) -> None:
+        self._progress.within(work)
+        self._watch()
+
+    def _updated(self, work: Work) -> None:
+        self._step_clock.update(work.done, work.total)
+        self._progress.within(work)
+        self._watch()
+
+    def _dropped(self) -> StageResult:
+        """Gives up the step in flight and keeps what was done before it."""
+        self._droppable = False
+        self._progress.charge_dropped()
+        self._progress.enter("stopping")
+        done = self._progress.done
+        if done and not self._suspect and self._checkpoint_step() != done:
+            if not self._step_clock.updating:
+                self._checkpoint(done)
+            elif self._held is not None:
+                self._journal.commit(done, partial(self._learners.send, self._held), self._progress.total)
+        return self._suspended()
+
+    def _suspended(self) -> StageResult:
+        kept = self._checkpoint_step() or 0
+        done = max(self._progress.done, kept)  # it may not have come to restoring
+        message = f"stopped after step {done} of {self._work.steps}"
+        if self._suspect:
+            message += f"; a guard suspects the last steps, {good_checkpoint(kept)}"
+        elif kept < done:
+            message += f"; the updates of step {done + 1} had begun, so it goes on after step {kept}"
+        return StageResult(outcome=Outcome.SUSPENDED, reason="Suspended", message=message, ledger=self._progress.spent)
 
     # Guards
 
     def _judge(self) -> Judgement:
-        rewards = [step["reward_mean"] for step in self._history]
-        kls = [step["kl"] for step in self._history if "kl" in step]  # in all, or in none
+        rewards = [step["reward_mean"] for step in self._progress.history]
+        kls = [step["kl"] for step in self._progress.history if "kl" in step]  # in all, or in none
         return judge(self._spec.guards, rewards, kls)
 
     def _guarded(self, alarm: Alarm) -> StageResult:
@@ -134,33 +200,43 @@ class Trainer:
             reason=alarm.reason,
             message=f"{alarm.message}; {good_checkpoint(self._checkpoint_step())}",
             tripped=alarm.tripped,
-            ledger=self._spent,
+            ledger=self._progress.spent,
         )
 
     # A step
 
     def _step(self, step: int) -> dict[str, float]:
         work, clock = self._work, Stopwatch()
-        with self._part("generation", step, clock):
+        self._droppable = True
+        with self._part("generation", clock):
             indices = work.sampler.indices(step)
             rollouts = self._sample([work.tokens[index] for index in indices], step)
-        with self._part("grading", step, clock):
+        with self._part("grading", clock):
             samples = self._spec.ppo.samples_per_prompt
             requests = grade_requests(rollouts, [work.prompts[index] for index in indices.repeat(samples)])
             grades = self._grader.grade(requests)
             sampled = Sampled(step, work.sampler.epoch(step), indices, samples, rollouts, grades)
-        with self._part("logprobs", step, clock):
-            measured = self._learners.measure(step_batch(sampled, work.tokens))
-        with self._part("training", step, clock):
-            metrics = measured.metrics | self._learners.update()
-        with self._part("sync", step, clock):
+        with self._part("logprobs", clock):
+            measured = self._learners.measure(step_batch(sampled, work.tokens), self._measured)
+        self._hold(clock)
+        with self._part("training", clock):
+            self._step_clock.begin_updates()
+            metrics = measured.metrics | self._learners.update(self._updated)
+        with self._part("sync", clock):
             self._sync(step)
         metrics |= step_metrics(sampled) | self._evaluate(step)
-        self._charge(sampled)
+        self._droppable = False
+        self._release()
+        self._step_clock.end_step(clock.total(), clock.parts().get("seconds_holding"))
+        prompt_tokens = sum(len(work.tokens[index]) for index in sampled.prompt_of_response())
+        self._progress.charge(sampled, prompt_tokens)
         metrics |= clock.parts() | self._writing.parts() | {"seconds_step": clock.total()}
         self._writing = Stopwatch()
         with self._writing("writing"):
-            metrics |= {"rollouts": self._total.rollouts, "response_tokens": self._total.response_tokens}
+            metrics |= {
+                "rollouts": self._progress.total.rollouts,
+                "response_tokens": self._progress.total.response_tokens,
+            }
             metrics |= {"tokens_per_second": len(rollouts.tokens) / clock.total()}
             table = trajectory_table(sampled, measured, work.prompts, self._attempt)
             texts = text_table(sampled, work.prompts) if self._spec.storage.texts else None
@@ -182,9 +258,9 @@ class Trainer:
         }
 
     @contextmanager
-    def _part(self, name: str, step: int, clock: Stopwatch) -> Iterator[None]:
-        """Times a part of the step and tells that it began: with large models the next sign of life is minutes away."""
-        self._report(step - 1, name)
+    def _part(self, name: str, clock: Stopwatch) -> Iterator[None]:
+        """Times a part of the step and reports that it began."""
+        self._progress.enter(name)
         with clock(name):
             yield
 
@@ -203,6 +279,7 @@ class Trainer:
         every = self._spec.evaluation.every_steps
         if every is None or step % every:
             return {}
+        self._progress.enter("evaluation")
         return {
             f"eval_{questions.benchmark.name}": ask(questions, self._engines, self._grader, self._spec.seed).accuracy
             for questions in self._questions
@@ -217,8 +294,8 @@ class Trainer:
         if checkpoint is None:
             return 0
         self._learners.restore(folder)
-        self._total = checkpoint.ledger
-        self._history = [step.metrics for step in self._journal.manifest.steps]
+        self._progress.total = checkpoint.ledger
+        self._progress.history = [step.metrics for step in self._journal.manifest.steps]
         return checkpoint.step
 
     def _checkpoint_step(self) -> int | None:
@@ -233,12 +310,27 @@ class Trainer:
         return step // every > (self._checkpoint_step() or 0) // every
 
     def _checkpoint(self, step: int) -> None:
+        self._progress.enter("checkpoint")
         folder = self._scratch / f"step-{step}"
-        self._journal.commit(step, partial(self._learners.save, folder), self._total)
+        self._journal.commit(step, partial(self._learners.save, folder), self._progress.total)
+
+    def _hold(self, clock: Stopwatch) -> None:
+        """Keeps the state before the step's updates on the learners' machines, where a stop would need it."""
+        done = self._progress.done
+        if done and not self._suspect and self._checkpoint_step() != done and hold(self._step_clock.last):
+            folder = self._scratch / f"held-{done}"
+            with self._part("holding", clock):
+                self._learners.hold(folder)
+            self._held = folder
+
+    def _release(self) -> None:
+        if self._held is not None:
+            self._learners.discard(self._held)
+            self._held = None
 
     def _publish(self) -> None:
         """Writes the trained model and ends the stage's history."""
-        self._journal.finish({"model": self._journal.publish("model", self._send_model)}, self._total)
+        self._journal.finish({"model": self._journal.publish("model", self._send_model)}, self._progress.total)
 
     def _send_model(self, path: str) -> tuple[FileRecord, ...]:
         weights = self._learners.export(self._scratch / "weights", path)
@@ -246,36 +338,6 @@ class Trainer:
         self._work.tokenizer.save_pretrained(beside)
         (beside / FINGERPRINT_FILE).write_text(self._fingerprint.to_json())
         return merged([weights, send(self._store, beside, path)])
-
-    def _charge(self, sampled: Sampled) -> None:
-        now = time.monotonic()
-        prompt_tokens = sum(len(self._work.tokens[index]) for index in sampled.prompt_of_response())
-        cost = Ledger(
-            rollouts=len(sampled.grades),
-            prompt_tokens=prompt_tokens,
-            response_tokens=len(sampled.rollouts.tokens),
-            device_seconds=self._devices * (now - self._charged_until),
-        )
-        self._charged_until = now
-        self._total += cost
-        self._spent += cost
-
-    def _report(self, step: int, message: str) -> None:
-        last = self._history[-1] if self._history else {}
-        self._reporter.progress(
-            Progress(
-                updated_at=time.time(),
-                step=step,
-                steps=self._work.steps,
-                message=message,
-                reward_mean=last.get("reward_mean"),
-                reward_curve=condensed([metrics["reward_mean"] for metrics in self._history]),
-                tokens_per_second=last.get("tokens_per_second"),
-                eta_seconds=self._pace.eta(step),
-                checkpoint_step=self._checkpoint_step(),
-                ledger=self._spent,
-            )
-        )
 
     def _learner_settings(self) -> LearnerSettings:
         spec = self._spec

@@ -32,7 +32,7 @@ def config_map(attempt: Attempt) -> Manifest:
 
 
 def stop_request(attempt_map: Mapping[str, Any], reason: str) -> Manifest:
-    """What to apply to the ConfigMap of a running attempt, so that it ends at its next checkpoint."""
+    """What to apply to the ConfigMap of a running attempt, so that it keeps what is done and ends."""
     metadata = attempt_map["metadata"]
     kept = {key: metadata[key] for key in ("name", "namespace", "labels", "ownerReferences")}
     data = {INPUT: attempt_map["data"][INPUT], STOP: reason}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from limr.spec import Place, Role, Spec
-from limr.stage import METRICS_PORT
+from limr.stage import METRICS_PORT, STOP_SECONDS
 from limr.stage_log import CONTAINER_OUTPUT
 from limr_operator import names
 from limr_operator.objects.common import Manifest, Workplace
@@ -17,8 +17,9 @@ CONTAINER = "limr"
 USER = 65532
 CA_FOLDER = "/etc/limr/ca"
 OUTPUT_OF_CONTAINER = "/proc/1/fd/1"  # may be opened by processes of the same user
-# Longest time from SIGTERM until a Pod is killed: a machine that is taken away leaves time for a checkpoint.
-GRACE_SECONDS = 120
+# Longest time from SIGTERM until a Pod is killed: a machine that is taken away leaves time for the operator to see it,
+# and for the stage to stop.
+GRACE_SECONDS = 2 * STOP_SECONDS
 OBJECT_STORE_SHARE = 0.4  # of a Pod's memory: weights on their way from learner to engines lie there
 
 # Keeps a Pod of a Ray cluster alive while it works, though it was asked to go: the operator sees that, asks the stage

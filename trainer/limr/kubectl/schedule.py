@@ -25,11 +25,11 @@ STOPPED = (Phase.SUSPENDING, Phase.SUSPENDED)
 @waiting_options
 @cluster_options
 def suspend(cluster: Cluster, name: str, waits: bool, timeout: float) -> None:
-    """Stop an experiment at its next checkpoints and free its machines. Nothing is lost."""
+    """Stop an experiment within a minute, with checkpoints, and free its machines."""
     _set(cluster, name, True)
     if waits:
         _wait(cluster, name, lambda seen: seen.status.phase is Phase.SUSPENDED, timeout, "suspended")
-    click.echo(f"{name} is suspended" if waits else f"{name} stops at its next checkpoints; see: limr status {name}")
+    click.echo(f"{name} is suspended" if waits else f"{name} stops within a minute; see: limr status {name}")
 
 
 @click.command()

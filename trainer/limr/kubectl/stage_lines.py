@@ -126,8 +126,9 @@ def _notes(stage: StageStatus, now: datetime, width: int) -> Iterator[Text]:
 
 
 def _signs_of_life(stage: StageStatus, now: datetime) -> Iterator[str]:
-    if stage.progress and stage.progress.message and stage.progress.reward_mean is None:
-        yield stage.progress.message
+    said = stage.progress
+    if said and said.doing and (said.reward_mean is None or said.part_size):
+        yield said.doing
     silent = (now - stage.heartbeat_at).total_seconds() if stage.heartbeat_at else 0
     if silent > SILENT_SECONDS:
         yield f"has said nothing for {short_duration(silent)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from limr.actors import Actor, call_all, wait
+from limr.actors import Actor, Watch, Work, results, submit, wait
 from limr.devices import learner_options
 from limr.learner.types import LearnerSettings, Measured, StepBatch
 from limr.rollout.group import Fingerprint
@@ -17,32 +18,54 @@ from limr.spec import Role
 from limr.store.digest import FileRecord
 from limr.store.folders import merged
 
+LEARNER = "limr.learner.learner:Learner"
+
+# Called after each minibatch or update of a part of a step; what it raises ends the part.
+Report = Callable[[Work], None]
+
 # Mean absolute difference of log-probabilities, learner to engine, that rounding explains.
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.1}
 
 
 class LearnerGroup:
-    """`role.replicas` ranks of actor, critic and reference."""
+    """`role.replicas` ranks of actor, critic and reference, each made by `factory`.
 
-    def __init__(self, role: Role, settings: LearnerSettings, wait_seconds: float) -> None:
+    `watch` is called while something is waited for.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        settings: LearnerSettings,
+        wait_seconds: float,
+        watch: Watch | None = None,
+        factory: str = LEARNER,
+    ) -> None:
         self._wait = wait_seconds
+        self._watch = watch
         self._tolerance = TOLERANCE[settings.dtype]
         self._learners = [
-            Actor(f"learner {rank}", "limr.learner.learner:Learner", [settings, rank, role.replicas], options)
+            Actor(f"learner {rank}", factory, [settings, rank, role.replicas], options)
             for rank, options in enumerate([learner_options(role)] * role.replicas)
         ]
         self._firsts: list[Actor] = []  # one on each machine, known from the start on
 
+    @property
+    def actors(self) -> list[Actor]:
+        return self._learners
+
     def start(self) -> None:
         """Joins the ranks into one process group and loads the models."""
         first = self._learners[0]
-        self._call("start", wait(first, first.call("free_address"), self._wait))
+        self._call("start", wait(first, first.call("free_address"), self._wait, self._watch))
         machines = dict(zip(reversed(self._call("machine")), reversed(self._learners), strict=True))
         self._firsts = list(reversed(machines.values()))
 
-    def measure(self, batch: StepBatch) -> Measured:
+    def measure(self, batch: StepBatch, report: Report | None = None) -> Measured:
         """Fixes the step's experience. Per-response arrays come back in the batch's order."""
-        parts: list[Measured] = self._call("measure", ray.put(batch))
+        count = self._call("begin_step", ray.put(batch))[0]
+        self._one_by_one("measure_minibatch", count, report)
+        parts: list[Measured] = self._call("finish_measuring")
         order = np.argsort(np.concatenate([part.indices for part in parts]))
         return Measured(
             indices=np.arange(len(order)),
@@ -51,8 +74,10 @@ class LearnerGroup:
             metrics=parts[0].metrics,
         )
 
-    def update(self) -> dict[str, float]:
-        metrics: dict[str, float] = self._call("update")[0]
+    def update(self, report: Report | None = None) -> dict[str, float]:
+        """Makes the step's optimizer updates. Where `report` ended them, only `restore` brings back a known state."""
+        self._one_by_one("update", self._call("begin_updates")[0], report)
+        metrics: dict[str, float] = self._call("finish_updates")[0]
         return metrics
 
     def publish(self, version: int, text: list[int]) -> tuple[ray.ObjectRef, Fingerprint]:
@@ -66,12 +91,24 @@ class LearnerGroup:
 
     def save(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
         """Sends the training state below `path` in the store, by way of `folder`."""
+        self.hold(folder)
+        return self.send(folder, path)
+
+    def hold(self, folder: Path) -> None:
+        """Writes the training state to `folder`, from where `send` can bring it to the store later."""
         self._call("save", folder)
-        return merged(call_all(self._firsts, "send", folder, path, deadline_seconds=self._wait))
+
+    def send(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
+        """Moves what `hold` has written to `folder` below `path` in the store."""
+        return merged(self._results({learner.call_beside("send", folder, path): learner for learner in self._firsts}))
+
+    def discard(self, folder: Path) -> None:
+        """Removes what `hold` has written to `folder`."""
+        self._results(submit(self._firsts, "discard", folder))
 
     def fetch(self, folder: Path, path: str, records: tuple[FileRecord, ...]) -> bool:
         """Has the training state at `path` copied to `folder` on every machine; whether it holds the right bytes."""
-        return all(call_all(self._firsts, "fetch", path, records, folder, deadline_seconds=self._wait))
+        return all(self._results(submit(self._firsts, "fetch", path, records, folder)))
 
     def restore(self, folder: Path) -> None:
         """Goes on exactly where the state in `folder` was saved."""
@@ -81,12 +118,25 @@ class LearnerGroup:
         """Sends the policy in Hugging Face form below `path` in the store, by way of `folder`."""
         self._call("export", folder)
         first = self._learners[0]
-        records: tuple[FileRecord, ...] = wait(first, first.call("send", folder, path), self._wait)
+        records: tuple[FileRecord, ...] = wait(first, first.call("send", folder, path), self._wait, self._watch)
         return records
 
     def close(self) -> None:
         for learner in self._learners:
             learner.kill()
 
+    def _one_by_one(self, method: str, count: int, report: Report | None) -> None:
+        """Calls `method` with 0 to `count` − 1. The next call always waits at the learners, so that none is idle."""
+        calls = submit(self._learners, method, 0)
+        for done in range(1, count + 1):
+            following = submit(self._learners, method, done) if done < count else {}
+            self._results(calls)
+            calls = following
+            if report is not None:
+                report(Work(done, count))
+
     def _call(self, method: str, *arguments: Any) -> list[Any]:
-        return call_all(self._learners, method, *arguments, deadline_seconds=self._wait)
+        return self._results(submit(self._learners, method, *arguments))
+
+    def _results(self, calls: dict[Any, Actor]) -> list[Any]:
+        return results(calls, self._wait, self._watch)

@@ -1,8 +1,9 @@
 """One learner: a rank of the actor, the critic and the frozen reference, in a process of its own.
 
-A step is two calls. `measure` takes the step's responses and fixes what must not move while the weights do: old
-log-probabilities, reference log-probabilities, values, advantages. `update` then makes the step's optimizer updates.
-All ranks must make the same calls together: ZeRO gathers and reduces inside them.
+A step has two halves, each of them many short calls, so that its driver hears of progress and can stop between two.
+The first fixes what must not move while the weights do: old log-probabilities, reference log-probabilities, values,
+advantages. The second makes the step's optimizer updates. All ranks must make the same calls together: ZeRO gathers
+and reduces inside them.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ from limr.ppo.metrics import (
 )
 from limr.ppo.schedule import learning_rate_factor
 from limr.spec import Algorithm
-from limr.store import open_store
+from limr.store import disk, open_store
 from limr.store.base import Store
 from limr.store.digest import FileRecord
 from limr.store.folders import fetch, send
@@ -57,6 +58,7 @@ class Learner:
         self._ppo = settings.ppo
         self._rank, self._ranks = rank, ranks
         self._minibatches: list[Minibatch] = []
+        self._tallies = _Tallies([], [], [])
         self._updates_done = 0
 
     def free_address(self) -> tuple[str, int]:
@@ -104,20 +106,28 @@ class Learner:
 
     # The two halves of a step
 
-    def measure(self, batch: StepBatch) -> Measured:
-        """Fixes the step's experience on this rank."""
+    def begin_step(self, batch: StepBatch) -> int:
+        """Takes the step's responses. Returns the number of minibatches, the same on every rank."""
         self._minibatches = self._division.minibatches(batch)
+        self._batch = batch
         for engine in self._engines():
             engine.eval()
+        return len(self._minibatches)
+
+    def measure_minibatch(self, index: int) -> None:
+        """Fixes what the models say about minibatch `index` before the step's updates."""
         with torch.no_grad():
-            for micro in self._micro_batches():
+            for micro in self._minibatches[index].micro_batches:
                 micro.old_logprobs, _ = self._logprobs(self._actor, micro)
                 micro.reference_logprobs = micro.old_logprobs
                 if self._reference is not None:
                     micro.reference_logprobs, _ = self._logprobs(self._reference, micro)
                 if self._critic is not None:
                     micro.values = self._critic(micro.layout)
-        advantages.assign(self._ppo, batch, list(self._micro_batches()))
+
+    def finish_measuring(self) -> Measured:
+        """Fixes the advantages, after every minibatch was measured."""
+        advantages.assign(self._ppo, self._batch, list(self._micro_batches()))
         low, high = self._ppo.importance_clip or (0.0, float("inf"))
         tallies = [
             sampler_tally(micro.old_logprobs, micro.rollout_logprobs, low, high) for micro in self._micro_batches()
@@ -130,19 +140,25 @@ class Learner:
             metrics=sampler_metrics(_over_ranks(tallies)),
         )
 
-    def update(self) -> dict[str, float]:
-        """Makes the step's optimizer updates. Returns metrics over all ranks' response tokens."""
+    def begin_updates(self) -> int:
+        """Returns the number of the step's optimizer updates, the same on every rank."""
         for engine in self._engines():
             engine.train()
-        tallies = _Tallies([], [], [])
-        for _ in range(self._ppo.update_epochs):
-            for minibatch in self._minibatches:
-                self._updates_done += 1
-                self._set_learning_rates()
-                self._update_actor(minibatch, tallies)
-                if self._critic is not None:
-                    self._update_critic(minibatch, tallies)
-        self._minibatches = []
+        self._tallies = _Tallies([], [], [])
+        return len(self._minibatches) * self._ppo.update_epochs
+
+    def update(self, index: int) -> None:
+        """Makes optimizer update `index` of the step; each epoch goes through all minibatches."""
+        minibatch = self._minibatches[index % len(self._minibatches)]
+        self._updates_done += 1
+        self._set_learning_rates()
+        self._update_actor(minibatch, self._tallies)
+        if self._critic is not None:
+            self._update_critic(minibatch, self._tallies)
+
+    def finish_updates(self) -> dict[str, float]:
+        """Ends the step. Returns metrics over all ranks' response tokens."""
+        tallies, self._minibatches = self._tallies, []
         result = experience_metrics(_over_ranks(tallies.experience)) | policy_metrics(_over_ranks(tallies.policy))
         if self._reference is None:
             result = {name: value for name, value in result.items() if name not in ("kl", "kl_max")}
@@ -251,6 +267,10 @@ class Learner:
         for name, engine in zip(("actor", "critic"), self._engines(), strict=False):
             state = {"updates_done": self._updates_done}
             engine.save_checkpoint(str(folder / name), tag=STATE_TAG, client_state=state, save_latest=False)
+
+    def discard(self, folder: Path) -> None:
+        """Removes what `save` has written there on this machine."""
+        disk.remove(folder)
 
     def restore(self, folder: Path) -> None:
         """Goes on exactly where `save` left off."""

@@ -85,7 +85,7 @@ class _Runner:
         while True:
             if self._interrupts.received and not stopping:
                 stopping = True
-                self._view.note("stopping at the next checkpoint; press Ctrl-C again to stop at once")
+                self._view.note("stopping with a checkpoint, within a minute; press Ctrl-C again to stop at once")
                 self._experiment = suspended(self._experiment)
             seen = self._children.observe()
             made = self._plan(status, seen)

@@ -18,12 +18,12 @@ def progress_words(progress: Progress | None) -> str:
     if progress is None:
         return ""
     parts = [f"step {progress.step}/{progress.steps}"] if progress.step else []
-    if progress.message and progress.reward_mean is None:
-        parts.append(progress.message)
     if progress.reward_mean is not None:
         parts.append(f"reward {progress.reward_mean:.3f}")
     if progress.tokens_per_second is not None:
         parts.append(f"{progress.tokens_per_second:,.0f} tokens/s")
     if progress.eta_seconds is not None:
         parts.append(f"{duration(progress.eta_seconds)} left")
+    if progress.doing and (progress.reward_mean is None or progress.part_size):
+        parts.append(progress.doing)
     return ", ".join(parts)

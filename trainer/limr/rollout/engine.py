@@ -15,6 +15,7 @@ from transformers import AutoConfig
 from vllm import LLM, SamplingParams
 from vllm.outputs import RequestOutput
 
+from limr.actors import Work
 from limr.model_files import local_model
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings
 from limr.tensors import WeightBundle, from_bytes
@@ -28,6 +29,7 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self._endpoint = settings.endpoint
+        self.work = Work()  # responses of the call of `generate` in progress; read by another thread
         self._llm = LLM(
             model=local_model(settings.model, settings.endpoint),
             revision=settings.revision,
@@ -43,6 +45,9 @@ class Engine:
         )
         self._tokenizer = self._llm.get_tokenizer()
         self._version = 0
+
+    def ready(self) -> None:
+        """Answers once the engine has started."""
 
     def load(self, bundle: WeightBundle) -> None:
         """Replaces the weights by those of the learners."""
@@ -80,7 +85,19 @@ class Engine:
             for seed in seeds
         ]
         requests: list[Any] = [{"prompt_token_ids": prompt} for prompt in prompts]
-        return self._collect(self._llm.generate(requests, params, use_tqdm=False))
+        return self._collect(self._finished(requests, params, settings.samples))
+
+    def _finished(self, requests: list[Any], params: list[SamplingParams], samples: int) -> list[RequestOutput]:
+        """As LLM.generate, which tells nothing until its last response is done."""
+        self.work = Work(0, len(requests) * samples)
+        self._llm.enqueue(requests, params, use_tqdm=False)
+        outputs: list[RequestOutput] = []
+        while self._llm.llm_engine.has_unfinished_requests():
+            some = self._llm.llm_engine.step()
+            outputs += (output for output in some if isinstance(output, RequestOutput) and output.finished)
+            self.work = Work(len(outputs) * samples, len(requests) * samples)
+        self.work = Work()
+        return sorted(outputs, key=lambda output: int(output.request_id))  # the order in which they were asked for
 
     def _collect(self, outputs: list[RequestOutput]) -> Rollouts:
         completions = [completion for output in outputs for completion in output.outputs]

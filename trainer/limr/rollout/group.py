@@ -12,7 +12,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from limr.actors import Actor, ActorLost, wait
+from limr.actors import Actor, ActorLost, Watch, as_answered, wait
 from limr.devices import engine_options
 from limr.errors import LimrError
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings, concatenate
@@ -45,16 +45,35 @@ class Fingerprint:
 
 
 class EngineGroup:
-    """`role.replicas` engines. A prompt's engine depends only on its place in the batch, so runs can be repeated."""
+    """`role.replicas` engines. A prompt's engine depends only on its place in the batch, so runs can be repeated.
 
-    def __init__(self, role: Role, settings: EngineSettings, wait_seconds: float, replacements: int = 3) -> None:
+    `watch` is called while something is waited for.
+    """
+
+    def __init__(
+        self,
+        role: Role,
+        settings: EngineSettings,
+        wait_seconds: float,
+        watch: Watch | None = None,
+        replacements: int = 3,
+    ) -> None:
         self._role = role
         self._settings = settings
         self._wait = wait_seconds
+        self._watch = watch
         self._replacements = replacements
         self.replaced = 0
         self._engines = [self._spawn(index) for index in range(role.replicas)]
         self._weights: tuple[tuple[Any, ...], Fingerprint] | None = None
+
+    @property
+    def actors(self) -> list[Actor]:
+        return self._engines
+
+    def start(self) -> None:
+        """Waits until every engine has loaded its model. Raises ActorLost when one cannot."""
+        self._on_all([("ready",)] * len(self._engines))
 
     def sync(self, bundle: ray.ObjectRef, fingerprint: Fingerprint) -> None:
         """Brings every engine to the weights of a WeightBundle, that `bundle` refers to, and proves it.
@@ -90,16 +109,19 @@ class EngineGroup:
 
     def _on_all(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The i-th call on the i-th engine, all at once; an engine that is lost is replaced and asked again."""
-        refs = [engine.call(*call) for engine, call in zip(self._engines, calls, strict=False)]
-        return [self._answer(index, ref, call) for index, (ref, call) in enumerate(zip(refs, calls, strict=True))]
-
-    def _answer(self, index: int, ref: ray.ObjectRef, call: tuple[Any, ...]) -> Any:
-        while True:
+        waiting = {self._engines[index].call(*call): index for index, call in enumerate(calls)}
+        answers: dict[int, Any] = {}
+        while waiting:
+            asked = {ref: self._engines[index] for ref, index in waiting.items()}
             try:
-                return wait(self._engines[index], ref, self._wait)
+                for ref, answer in as_answered(asked, self._wait, self._watch):
+                    answers[waiting.pop(ref)] = answer
             except ActorLost as loss:
-                self._replace(index, loss)
-                ref = self._engines[index].call(*call)
+                for index in [self._engines.index(actor) for actor in loss.actors]:
+                    self._replace(index, loss)
+                    waiting = {ref: other for ref, other in waiting.items() if other != index}
+                    waiting[self._engines[index].call(*calls[index])] = index
+        return [answers[index] for index in range(len(calls))]
 
     def _replace(self, index: int, loss: ActorLost) -> None:
         if self.replaced == self._replacements:
@@ -110,8 +132,8 @@ class EngineGroup:
         self._engines[index] = engine = self._spawn(index)
         if self._weights is not None:
             load, fingerprint = self._weights
-            wait(engine, engine.call(*load), self._wait)
-            self._check(index, wait(engine, engine.call("score", fingerprint.tokens), self._wait))
+            wait(engine, engine.call(*load), self._wait, self._watch)
+            self._check(index, wait(engine, engine.call("score", fingerprint.tokens), self._wait, self._watch))
 
     def _check(self, index: int, answer: NDArray[np.float32]) -> None:
         assert self._weights is not None

@@ -61,6 +61,9 @@ class TrackedReporter:
         for worker in self._workers:
             worker.put(record)
 
+    def beat(self) -> None:
+        self._reporter.beat()
+
     def stop_requested(self) -> bool:
         return self._reporter.stop_requested()
 
