@@ -7,7 +7,7 @@ import logging
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ray
@@ -48,6 +48,9 @@ class _Host:
     def call(self, method: str, *arguments: Any) -> Any:
         return getattr(self._target, method)(*arguments)
 
+    def stream(self, method: str, *arguments: Any) -> Iterator[Any]:
+        yield from getattr(self._target, method)(*arguments)
+
 
 class Actor:
     """One object of class `factory` ("module:Class") in a process of its own."""
@@ -59,6 +62,11 @@ class Actor:
     def call(self, method: str, *arguments: Any) -> Any:
         """Starts `method` and returns the reference of its result; Ray references among the arguments are resolved."""
         return self._host.call.remote(method, *arguments)
+
+    def stream(self, method: str, *arguments: Any, ahead: int) -> Any:
+        """Starts the generator `method` and returns one of references; it stays `ahead` items before its reader."""
+        options = {"num_returns": "streaming", "_generator_backpressure_num_objects": ahead}
+        return self._host.stream.options(**options).remote(method, *arguments)
 
     def kill(self) -> None:
         ray.kill(self._host)
