@@ -125,4 +125,7 @@ class ChecksumTable:
         if not self._sums:
             return {}
         rows = torch.stack(list(self._sums.values())).tolist()
-        return {name: (first, second) for name, (first, second) in zip(self._sums, rows, strict=True)}
+        return {
+            name: "".join(f"{value % 2**64:016x}" for value in sums)
+            for name, sums in zip(self._sums, rows, strict=True)
+        }

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from limr.errors import LimrError
 
-Checksums = dict[str, tuple[int, int]]  # by tensor, as limr.tensors computes them
+Checksums = dict[str, str]  # hexadecimal, by tensor, as limr.tensors computes them
 
 
 class StaleWeights(LimrError):
