@@ -16,7 +16,7 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 # The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
 PROVIDER := node
 
-.PHONY: install demo test s3-server control-plane unit integration e2e chaos lint bench bench-operator lock clean
+.PHONY: install demo test s3-server control-plane unit integration nightly e2e chaos lint bench bench-operator lock clean
 .PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images
 
 install: $(INSTALLED)
@@ -95,6 +95,10 @@ else
 	$(CLUSTER) images
 endif
 
+# What takes minutes of engine time and is left out of `make test`.
+nightly: $(INSTALLED)
+	$(BIN)/pytest -m nightly tests/integration
+
 # Kills drivers, learners and engines at random moments, many times.
 chaos: $(INSTALLED)
 	$(BIN)/pytest tests/integration/test_chaos.py --kills 30
@@ -107,7 +111,7 @@ lint: $(INSTALLED)
 
 bench: $(INSTALLED)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --requirement requirements/bench.txt
-	for benchmark in benchmarks/bench_{grading,metrics,selection,sizing,training}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
+	for benchmark in benchmarks/bench_{grading,metrics,selection,sizing,training,weights}.py; do echo "== $$benchmark"; $(BIN)/python $$benchmark; done
 
 # 1,000 experiments against a real API server, and KubeRay with RayJobs; on an otherwise idle machine.
 bench-operator: $(INSTALLED) control-plane

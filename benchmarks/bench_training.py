@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def main() -> None:
-    options = _options()
+    options = parse_options()
     if options.only:
         print(json.dumps({"limr": of_limr, "trl": of_trl}[options.only](options)))
         return
@@ -164,7 +164,7 @@ def _prompts(options: argparse.Namespace) -> list[str]:
     return [row["prompt"] for row in rows[: 4 * options.responses // SAMPLES]]
 
 
-def _options() -> argparse.Namespace:
+def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default=str(ROOT / "examples/arithmetic/model"))
     parser.add_argument("--prompts", default=str(ROOT / "examples/arithmetic/dataset.jsonl"))

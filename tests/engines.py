@@ -10,7 +10,11 @@ from pathlib import Path
 import numpy as np
 import ray
 
-from limr.learner.types import StepBatch
+from limr.learner.group import LearnerGroup
+from limr.learner.types import LearnerSettings, StepBatch
+from limr.rollout.group import EngineGroup
+from limr.rollout.types import EngineSettings
+from limr.spec import PPO, Role
 
 ARITHMETIC = Path(__file__).parents[1] / "examples" / "arithmetic"
 MODEL = ARITHMETIC / "model"
@@ -31,6 +35,45 @@ def ray_cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def learner_group(replicas: int, model: str = str(MODEL), store: str = "unused", **settings: object) -> LearnerGroup:
+    """Learners that are ready to train, with small batches and a large learning rate."""
+    ppo = PPO.model_validate(
+        {
+            "promptsPerStep": 8,
+            "samplesPerPrompt": 4,
+            "trainBatchSize": 16,
+            "temperature": 1.0,
+            "actorLearningRate": 1e-4,
+            "criticLearningRate": 1e-3,
+            "warmupUpdates": 0,
+            "zeroStage": 1,
+            "gradientCheckpointing": False,
+            **settings,
+        }
+    )
+    group = LearnerGroup(
+        Role(replicas=replicas),
+        LearnerSettings(
+            model=model,
+            revision=None,
+            root=store,
+            endpoint=None,
+            dtype="float32",
+            ppo=ppo,
+            seed=1,
+            total_updates=100,
+            deadline_seconds=300,
+        ),
+        wait_seconds=300,
+    )
+    group.start()
+    return group
+
+
+def engine_group(model: str = str(MODEL), replicas: int = 1) -> EngineGroup:
+    return EngineGroup(Role(replicas=replicas), EngineSettings(model, None, None, "float32", 64, 64), wait_seconds=300)
 
 
 def step_batch(step: int, responses: int, group: int, vocabulary: int = 200, longest: int = 12) -> StepBatch:

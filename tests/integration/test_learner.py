@@ -8,12 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from engines import MODEL, ray_cluster, step_batch
+from engines import learner_group, ray_cluster, step_batch
 from numpy.typing import NDArray
 
 from limr.learner.group import LearnerGroup
-from limr.learner.types import LearnerSettings
-from limr.spec import PPO, Role
 
 pytestmark = pytest.mark.integration
 
@@ -27,40 +25,6 @@ def ray_running() -> Iterator[None]:
         yield
 
 
-def learners(replicas: int, store: str = "unused", **settings: object) -> LearnerGroup:
-    ppo = PPO.model_validate(
-        {
-            "promptsPerStep": 8,
-            "samplesPerPrompt": 4,
-            "trainBatchSize": 16,
-            "temperature": 1.0,
-            "actorLearningRate": 1e-4,
-            "criticLearningRate": 1e-3,
-            "warmupUpdates": 0,
-            "zeroStage": 1,
-            "gradientCheckpointing": False,
-            **settings,
-        }
-    )
-    group = LearnerGroup(
-        Role(replicas=replicas),
-        LearnerSettings(
-            model=str(MODEL),
-            revision=None,
-            root=store,
-            endpoint=None,
-            dtype="float32",
-            ppo=ppo,
-            seed=1,
-            total_updates=100,
-            deadline_seconds=300,
-        ),
-        wait_seconds=300,
-    )
-    group.start()
-    return group
-
-
 def trained(group: LearnerGroup, steps: range) -> list[dict[str, float]]:
     return [group.measure(step_batch(step, 32, 4)).metrics | group.update() for step in steps]
 
@@ -72,7 +36,7 @@ def says(group: LearnerGroup) -> NDArray[np.float32]:
 @pytest.fixture(scope="module")
 def reference() -> tuple[list[dict[str, float]], NDArray[np.float32]]:
     """One learner, micro-batches of 4, padded."""
-    with closing(learners(1, microBatchSize=4, packing=False)) as group:
+    with closing(learner_group(1, microBatchSize=4, packing=False)) as group:
         return trained(group, range(1, STEPS + 1)), says(group)
 
 
@@ -90,7 +54,7 @@ def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
     reference: tuple[list[dict[str, float]], NDArray[np.float32]], replicas: int, settings: dict[str, object]
 ) -> None:
     expected, expected_answer = reference
-    with closing(learners(replicas, **settings)) as group:
+    with closing(learner_group(replicas, **settings)) as group:
         metrics, answer = trained(group, range(1, STEPS + 1)), says(group)
     for want, got in zip(expected, metrics, strict=True):
         assert got.keys() == want.keys()
@@ -101,12 +65,12 @@ def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
 
 def test_a_restore_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     settings = {"store": str(tmp_path / "store"), "microBatchSize": 16, "packing": False}
-    with closing(learners(1, **settings)) as group:
+    with closing(learner_group(1, **settings)) as group:
         trained(group, range(1, 2))
         records = group.save(tmp_path / "scratch", "checkpoint")
         expected = trained(group, range(2, 4))
         weights = group.export(tmp_path / "scratch", "expected")
-    with closing(learners(1, **settings)) as group:
+    with closing(learner_group(1, **settings)) as group:
         assert group.fetch(tmp_path / "restored", "checkpoint", records)
         group.restore(tmp_path / "restored")
         assert trained(group, range(2, 4)) == expected
@@ -117,7 +81,7 @@ def test_a_restore_goes_on_with_the_same_bits(tmp_path: Path) -> None:
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 def test_group_methods_raise_what_was_rewarded(algorithm: str) -> None:
     settings = {"algorithm": algorithm, "microBatchSize": 16, "packing": False, "klCoefficient": 0.0}
-    with closing(learners(1, **settings)) as group:
+    with closing(learner_group(1, **settings)) as group:
         for metrics in trained(group, range(1, STEPS + 1)):
             assert np.isfinite(metrics["policy_loss"])
             assert "value_loss" not in metrics

@@ -76,6 +76,9 @@ class _Host:
     def call(self, created: None, method: str, *arguments: Any) -> Any:
         return getattr(self._target, method)(*arguments)
 
+    def stream(self, created: None, method: str, *arguments: Any) -> Iterator[Any]:
+        yield from getattr(self._target, method)(*arguments)
+
     def ping(self) -> Work:
         """Answers at once, whatever the object does; an object may have an attribute `work`."""
         work: Work = getattr(self._target, "work", Work())
@@ -112,6 +115,11 @@ class Actor:
     def ping(self) -> Any:
         """The reference of the process's answer: its Work."""
         return self._host.ping.options(concurrency_group=_PING).remote()
+
+    def stream(self, method: str, *arguments: Any, ahead: int) -> Any:
+        """Starts the generator `method` and returns one of references; it stays `ahead` items before its reader."""
+        options = {"num_returns": "streaming", "_generator_backpressure_num_objects": ahead}
+        return self._host.stream.options(**options).remote(self._created, method, *arguments)
 
     def kill(self) -> None:
         ray.kill(self._host)

@@ -19,7 +19,8 @@ from limr.prompts import load_tokenizer, tokenize
 from limr.records import grade_requests
 from limr.reward.pool import Grader
 from limr.reward.verdict import Verdict
-from limr.rollout.group import EngineGroup, Fingerprint
+from limr.rollout.group import EngineGroup
+from limr.rollout.proof import Fingerprint
 from limr.rollout.types import SamplingSettings, engine_settings, sample_seed
 from limr.spec import Benchmark, Spec
 from limr.stage import Ledger, Outcome, Output, Progress, Reporter, StageInput, StageResult

@@ -11,9 +11,10 @@ import ray
 from numpy.typing import NDArray
 
 from limr.actors import Actor, Watch, Work, results, submit, wait
-from limr.devices import learner_options
+from limr.devices import cluster_has_gpus, learner_options
+from limr.learner.delivery import BroadcastPeers, LearnerWeights
 from limr.learner.types import LearnerSettings, Measured, StepBatch
-from limr.rollout.group import Fingerprint
+from limr.rollout.proof import Fingerprint
 from limr.spec import Role
 from limr.store.digest import FileRecord
 from limr.store.folders import merged
@@ -48,6 +49,7 @@ class LearnerGroup:
             Actor(f"learner {rank}", factory, [settings, rank, role.replicas], options)
             for rank, options in enumerate([learner_options(role)] * role.replicas)
         ]
+        self._broadcast = BroadcastPeers(self._learners[0], wait_seconds, watch) if cluster_has_gpus() else None
         self._firsts: list[Actor] = []  # one on each machine, known from the start on
 
     @property
@@ -80,11 +82,14 @@ class LearnerGroup:
         metrics: dict[str, float] = self._call("finish_updates")[0]
         return metrics
 
-    def publish(self, version: int, text: list[int]) -> tuple[ray.ObjectRef, Fingerprint]:
-        """The policy's weights for `EngineGroup.sync`, and what the learner says about `text` with them."""
-        bundles = [learner.call("weights", version) for learner in self._learners]
+    def publish(self, version: int, text: list[int]) -> tuple[LearnerWeights, Fingerprint]:
+        """The policy's weights for `EngineGroup.sync`, good until the next update, and its log-probabilities of `text`.
+
+        The weights leave the learners when an engine asks for them.
+        """
         answers: list[NDArray[np.float32]] = self._call("fingerprint", text)
-        return bundles[0], Fingerprint(text, answers[0], self._tolerance)
+        weights = LearnerWeights(self._learners, version, self._wait, self._broadcast, self._watch)
+        return weights, Fingerprint(text, answers[0], self._tolerance)
 
     # Training state lies on the machines of the learners: each writes to, or reads from, a local folder of the same
     # name, and one learner on each machine brings its files to the store or has them from there.

@@ -25,7 +25,8 @@ from limr.learner.layout import lay_out
 from limr.learner.models import Critic, Policy, load_backbone, load_language_model
 from limr.learner.process_group import free_address, join
 from limr.learner.types import LearnerSettings, Measured, StepBatch
-from limr.learner.zero import ZeroSettings, frozen, sharded_loading, trained, whole_parameters
+from limr.learner.weights import WeightSender, export_weights
+from limr.learner.zero import ZeroSettings, frozen, sharded_loading, trained
 from limr.model_files import local_model
 from limr.ppo.grpo import kl_loss
 from limr.ppo.losses import aggregate, importance_weights, policy_loss, value_loss
@@ -42,12 +43,13 @@ from limr.ppo.metrics import (
     value_tally,
 )
 from limr.ppo.schedule import learning_rate_factor
+from limr.rollout.proof import Checksums
 from limr.spec import Algorithm
 from limr.store import disk, open_store
 from limr.store.base import Store
 from limr.store.digest import FileRecord
 from limr.store.folders import fetch, send
-from limr.tensors import WeightBundle, to_bytes
+from limr.tensors import WeightChunk
 
 STATE_TAG = "state"
 
@@ -93,6 +95,7 @@ class Learner:
         if ppo.gradient_checkpointing:
             lm.gradient_checkpointing_enable()
         self._actor = trained(Policy(lm), config)
+        self._sender = WeightSender(lm, self._device)
         self._reference = None
         if ppo.kl_coefficient > 0:  # else nothing would look at it, and a third of the memory is spared
             self._reference = frozen(Policy(load_language_model(*source)), zero.config(ppo, None), self._device)
@@ -229,15 +232,20 @@ class Learner:
 
     # Weights for the engines
 
-    def weights(self, version: int) -> WeightBundle | None:
-        """The policy's weights, on rank 0; None on the others, which only help to gather."""
-        dtype = getattr(torch, self._settings.dtype)
-        tensors = []
-        # vLLM keeps a stale output head, with a warning only, when a tied lm_head.weight is left out.
-        for name, tensor in whole_parameters(self._actor.module.lm, tied_too=True):
-            if self._rank == 0:
-                tensors.append(to_bytes(name, tensor.to(dtype)))
-        return WeightBundle(version, tensors) if self._rank == 0 else None
+    def join_engines(self, address: tuple[str, int], ranks: int) -> None:
+        """Meets the engines' workers at `address`, which this rank (0) listens on, to broadcast weights to them."""
+        self._sender.join(address, ranks, self._settings.deadline_seconds)
+
+    def send_weights(self) -> Iterator[WeightChunk]:
+        """The policy's weights, from rank 0."""
+        return self._sender.chunks()
+
+    def assist_sending(self) -> None:
+        """What the other ranks do while rank 0 sends."""
+        self._sender.assist()
+
+    def sent_checksums(self) -> Checksums:
+        return self._sender.checksums()
 
     def fingerprint(self, tokens: list[int]) -> NDArray[np.float32]:
         """Log-probabilities of `tokens[1:]`, each given the ones before it, at temperature 1. [len(tokens) − 1]."""
@@ -282,13 +290,7 @@ class Learner:
 
     def export(self, folder: Path) -> None:
         """Writes the policy in Hugging Face form (rank 0; the others help to gather)."""
-        dtype = getattr(torch, self._settings.dtype)
-        weights = {}
-        for name, tensor in whole_parameters(self._actor.module.lm, tied_too=False):
-            if self._rank == 0:
-                weights[name] = tensor.to(dtype).cpu().clone()
-        if self._rank == 0:
-            self._actor.module.lm.save_pretrained(folder, state_dict=weights)
+        export_weights(self._actor.module.lm, folder, writes=self._rank == 0)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,15 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from limr.errors import LimrError
 from limr.learner.layout import Layout
 from limr.ppo.logprobs import logprobs_and_entropy
+
+# Models, by model_type, whose forward rescales the logits by config.logits_scaling or config.logit_scale.
+DIVIDES_LOGITS = ("granite", "granitemoe", "granitemoeshared", "granitemoehybrid")
+MULTIPLIES_LOGITS = ("cohere", "cohere2")
 
 
 class Policy(nn.Module):
@@ -29,7 +33,7 @@ class Policy(nn.Module):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """(log-probabilities, entropies if asked for), float32 [N], of the N response tokens in sequence order."""
         hidden = _hidden_states(self.lm.base_model, layout)
-        logits = self.lm.get_output_embeddings()(hidden)
+        logits = rescaled(self.lm.get_output_embeddings()(hidden), self.lm.config.get_text_config())
         return logprobs_and_entropy(logits, tokens, temperature, with_entropy)
 
 
@@ -51,6 +55,31 @@ class Critic(nn.Module):
         """Values, float32 [N], one for each response token in sequence order."""
         values: torch.Tensor = self.head(_hidden_states(self.backbone, layout)).squeeze(-1)
         return values.float()
+
+
+def rescaled(logits: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:
+    """What the model's own forward does with the output head's logits. [N, V]
+
+    Source: the forward methods of transformers' GraniteForCausalLM, CohereForCausalLM and Gemma3ForCausalLM.
+    """
+    if config.model_type in DIVIDES_LOGITS:
+        logits = logits / config.logits_scaling
+    if config.model_type in MULTIPLIES_LOGITS:
+        logits = logits * config.logit_scale
+    if (cap := getattr(config, "final_logit_softcapping", None)) is not None:
+        logits = torch.tanh(logits / cap) * cap
+    return logits
+
+
+def _refusal(config: PreTrainedConfig) -> str | None:
+    """Why the learner's log-probabilities would come out wrong, if they would."""
+    known = {"logits_scaling": DIVIDES_LOGITS, "logit_scale": MULTIPLIES_LOGITS}
+    for setting, model_types in known.items():
+        if getattr(config, setting, None) not in (None, 1, 1.0) and config.model_type not in model_types:
+            return f"rescales its logits ({setting})"
+    if getattr(config, "attn_logit_softcapping", None) is not None:  # SDPA and flash attention leave it out silently
+        return "caps its attention scores (attn_logit_softcapping)"
+    return None
 
 
 def _hidden_states(backbone: nn.Module, layout: Layout) -> torch.Tensor:
@@ -84,10 +113,8 @@ def _load(
             f"spec.model.uri: no model could be loaded from the {kind_of_place} {path!r}: {first_line}; "
             "it must hold a transformers model (config.json, *.safetensors, tokenizer files)"
         ) from error
-    for setting in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
-        if getattr(config.get_text_config(), setting, None) not in (None, 1, 1.0):
-            raise LimrError(
-                f"spec.model.uri: {path!r} rescales its logits ({setting}), which the learner does not do yet; "
-                "choose a model without it"
-            )
+    if refusal := _refusal(config.get_text_config()):
+        raise LimrError(
+            f"spec.model.uri: {path!r} {refusal} in a way that the learner does not; choose a model without it"
+        )
     return model

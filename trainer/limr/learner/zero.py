@@ -1,8 +1,8 @@
-"""DeepSpeed ZeRO engines: how a module becomes one, and how whole tensors are had back from its shards."""
+"""DeepSpeed ZeRO engines: how a module becomes one, and how its weights are gathered from their shards."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -72,14 +72,7 @@ def frozen(module: nn.Module, config: dict[str, Any], device: torch.device) -> A
     return module.to(device)
 
 
-def gathered(parameters: list[nn.Parameter]) -> AbstractContextManager[Any]:
+def gathered(parameters: Sequence[torch.Tensor]) -> AbstractContextManager[Any]:
     """Inside, `parameters` are whole on every rank. All ranks must enter together."""
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     return deepspeed.zero.GatheredParameters(sharded) if sharded else nullcontext()
-
-
-def whole_parameters(module: nn.Module, tied_too: bool) -> Iterator[tuple[str, torch.Tensor]]:
-    """Every named parameter, whole, one after another; tied ones under their first name or under each of them."""
-    for name, parameter in module.named_parameters(remove_duplicate=not tied_too):
-        with gathered([parameter]):
-            yield name, parameter.data

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,19 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from transformers import AutoConfig
 from vllm import LLM, SamplingParams
+from vllm.config import WeightTransferConfig
 from vllm.outputs import RequestOutput
 
 from limr.actors import Work
 from limr.model_files import local_model
+from limr.rollout.proof import Checksums, Receipt
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings
-from limr.tensors import WeightBundle, from_bytes
+from limr.rollout.weight_transfer import BACKEND, WORKER_EXTENSION, ChunkInfo, JoinInfo
+from limr.tensors import ChecksumTable, WeightChunk, pack
 
 # It warns at every sync of each layer that has no weights of its own. Whether weights came is seen by the fingerprint.
 logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
+FILE_CHUNK_BYTES = 256 << 20  # of a model's files, loaded at once
 
 
 class Engine:
@@ -42,6 +47,8 @@ class Engine:
             # Log-probabilities of the distribution that is sampled from, temperature included.
             logprobs_mode="processed_logprobs",
             disable_log_stats=True,
+            weight_transfer_config=WeightTransferConfig(backend=BACKEND),
+            worker_extension_cls=WORKER_EXTENSION,
         )
         self._tokenizer = self._llm.get_tokenizer()
         self._version = 0
@@ -49,18 +56,40 @@ class Engine:
     def ready(self) -> None:
         """Answers once the engine has started."""
 
-    def load(self, bundle: WeightBundle) -> None:
-        """Replaces the weights by those of the learners."""
-        self._reload((name, from_bytes(data, dtype, shape)) for name, data, dtype, shape in bundle.tensors)
-        self._version = bundle.version
+    # New weights: `start_update`, any number of chunks, `finish_update`. Every worker process gets every chunk.
 
-    def load_files(self, uri: str, version: str) -> None:
-        """Replaces the weights by those of another model of the same architecture, in Hugging Face form."""
-        self._reload(_named_weights(Path(local_model(uri, self._endpoint, version))))
+    def workers(self) -> int:
+        """Processes that hold a part of the model."""
+        return int(self._llm.llm_engine.vllm_config.parallel_config.world_size_across_dp)
 
-    def _reload(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
-        self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+    def join(self, address: tuple[str, int], first_rank: int, ranks: int, deadline_seconds: float) -> None:
+        """Lets the worker processes meet at `address` the learner that will broadcast, as ranks from `first_rank`."""
+        info = JoinInfo(address, first_rank, ranks, deadline_seconds)
+        self._llm.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": asdict(info)})
+
+    def start_update(self) -> None:
+        self._llm.collective_rpc("start_weight_update")
+
+    def update(self, chunk: WeightChunk) -> None:
+        """Loads some of the new weights. The model is of no use until all have come."""
+        self._llm.collective_rpc("update_weights", kwargs={"update_info": vars(ChunkInfo.of(chunk))})
+
+    def finish_update(self, version: int) -> list[Checksums]:
+        """Puts the new weights to use. Returns the checksums of what each worker process got."""
+        self._llm.collective_rpc("finish_weight_update")
         self._llm.reset_prefix_cache()  # what it holds was computed by the old weights
+        self._version = version
+        received: list[Checksums] = self._llm.collective_rpc("received_checksums")
+        return received
+
+    def load_files(self, uri: str, version: str) -> Receipt:
+        """Replaces the weights by those of another model of the same architecture, in Hugging Face form."""
+        sent = ChecksumTable()
+        self.start_update()
+        for tensors, buffer in pack(_named_weights(Path(local_model(uri, self._endpoint, version))), FILE_CHUNK_BYTES):
+            sent.add(tensors, buffer)
+            self.update(WeightChunk(tensors, buffer.numpy()))
+        return Receipt(sent.result(), self.finish_update(self._version))
 
     def score(self, tokens: list[int]) -> NDArray[np.float32]:
         """Log-probabilities of `tokens[1:]`, each given the ones before it. float32 [len(tokens) − 1]."""

@@ -2,46 +2,46 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-import ray
-from numpy.typing import NDArray
 
 from limr.actors import Actor, ActorLost, Watch, as_answered, wait
 from limr.devices import engine_options
-from limr.errors import LimrError
+from limr.rollout.proof import Fingerprint, Receipt, StaleWeights, corrupted
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings, concatenate
 from limr.spec import Role
 
 log = logging.getLogger(__name__)
 
 
-class StaleWeights(LimrError):
-    """After a sync an engine does not answer as the learner does: it must not be trained on."""
+class WeightSource(Protocol):
+    """Weights of one version that engines can be brought to, as often as needed."""
 
-    reason = "StaleWeights"
+    def deliver(self, engines: Sequence[Actor]) -> Sequence[Receipt | ActorLost]:
+        """What each of the engines got, or how it was lost."""
 
 
-@dataclass(frozen=True)
-class Fingerprint:
-    """What the learner says about a fixed text at some version: the engine must say the same."""
+class ModelFiles:
+    """A model in Hugging Face form, which each engine reads for itself. `version` changes with its bytes."""
 
-    tokens: list[int]
-    logprobs: NDArray[np.float32]  # float32 [len(tokens) − 1]
-    tolerance: float  # on the mean absolute difference
+    def __init__(self, uri: str, version: str, wait_seconds: float, watch: Watch | None) -> None:
+        self._call = ("load_files", uri, version)
+        self._wait = wait_seconds
+        self._watch = watch
 
-    def to_json(self) -> str:
-        return json.dumps({"tokens": self.tokens, "logprobs": self.logprobs.tolist(), "tolerance": self.tolerance})
+    def deliver(self, engines: Sequence[Actor]) -> list[Receipt | ActorLost]:
+        refs = [engine.call(*self._call) for engine in engines]
+        return [self._receipt(engine, ref) for engine, ref in zip(engines, refs, strict=True)]
 
-    @classmethod
-    def from_json(cls, text: str) -> Fingerprint:
-        fields = json.loads(text)
-        return cls(fields["tokens"], np.array(fields["logprobs"], np.float32), fields["tolerance"])
+    def _receipt(self, engine: Actor, ref: Any) -> Receipt | ActorLost:
+        try:
+            receipt: Receipt = wait(engine, ref, self._wait, self._watch)
+        except ActorLost as loss:
+            return loss
+        return receipt
 
 
 class EngineGroup:
@@ -64,8 +64,9 @@ class EngineGroup:
         self._watch = watch
         self._replacements = replacements
         self.replaced = 0
+        self.corrupted_transfers = 0
         self._engines = [self._spawn(index) for index in range(role.replicas)]
-        self._weights: tuple[tuple[Any, ...], Fingerprint] | None = None
+        self._weights: tuple[WeightSource, Fingerprint] | None = None
 
     @property
     def actors(self) -> list[Actor]:
@@ -75,17 +76,21 @@ class EngineGroup:
         """Waits until every engine has loaded its model. Raises ActorLost when one cannot."""
         self._on_all([("ready",)] * len(self._engines))
 
-    def sync(self, bundle: ray.ObjectRef, fingerprint: Fingerprint) -> None:
-        """Brings every engine to the weights of a WeightBundle, that `bundle` refers to, and proves it.
+    def sync(self, weights: WeightSource, fingerprint: Fingerprint) -> None:
+        """Brings every engine to `weights` and proves it. An engine that is lost is replaced and brought to them too.
 
-        Raises StaleWeights when an engine answers otherwise than the learner on the fingerprint's text, and ActorLost
-        when engines keep dying.
+        Raises StaleWeights when an engine received other bits than were sent, twice, or answers otherwise than the
+        learner on the fingerprint's text, and ActorLost when engines keep dying.
         """
-        self._bring(("load", bundle), fingerprint)
+        self._weights = (weights, fingerprint)
+        self._bring(range(len(self._engines)))
+        answers = self._on_all([("score", fingerprint.tokens)] * len(self._engines))
+        for index, answer in enumerate(answers):
+            fingerprint.check(index, answer)
 
     def load_files(self, uri: str, version: str, fingerprint: Fingerprint) -> None:
         """As `sync`, with the weights of a model in Hugging Face form; `version` changes with its bytes."""
-        self._bring(("load_files", uri, version), fingerprint)
+        self.sync(ModelFiles(uri, version, self._wait, self._watch), fingerprint)
 
     def generate(self, prompts: Sequence[list[int]], seeds: Sequence[int], settings: SamplingSettings) -> Rollouts:
         """`settings.samples` responses to each prompt, in the prompts' order."""
@@ -97,12 +102,30 @@ class EngineGroup:
         for engine in self._engines:
             engine.kill()
 
-    def _bring(self, load: tuple[Any, ...], fingerprint: Fingerprint) -> None:
-        self._weights = (load, fingerprint)
-        self._on_all([load] * len(self._engines))
-        answers = self._on_all([("score", fingerprint.tokens)] * len(self._engines))
-        for index, answer in enumerate(answers):
-            self._check(index, answer)
+    def _bring(self, indices: Sequence[int]) -> None:
+        """Gives the engines at `indices` the present weights, bit by bit as they were sent."""
+        assert self._weights is not None
+        weights, _ = self._weights
+        receipts = weights.deliver([self._engines[index] for index in indices])
+        for index, receipt in zip(indices, receipts, strict=True):
+            if isinstance(receipt, ActorLost):
+                self._replace(index, receipt)
+            elif differences := receipt.differences():
+                self._bring_again(index, differences)
+
+    def _bring_again(self, index: int, differences: Sequence[str]) -> None:
+        """A transfer may be disturbed once; an engine that cannot be given the weights twice is not used."""
+        assert self._weights is not None
+        weights, _ = self._weights
+        self.corrupted_transfers += 1
+        log.warning("%s; sending the weights again", corrupted(index, differences))
+        (receipt,) = weights.deliver([self._engines[index]])
+        if isinstance(receipt, ActorLost):
+            self._replace(index, receipt)
+        elif again := receipt.differences():
+            raise StaleWeights(
+                f"{corrupted(index, again)}, twice in a row; suspect the memory or the network of its machine"
+            )
 
     def _spawn(self, index: int) -> Actor:
         return Actor(f"engine {index}", "limr.rollout.engine:Engine", [self._settings], engine_options(self._role))
@@ -129,19 +152,10 @@ class EngineGroup:
         self.replaced += 1
         log.warning("%s; starting another engine in its place", loss)
         self._engines[index].kill()
-        self._engines[index] = engine = self._spawn(index)
+        self._engines[index] = self._spawn(index)
         if self._weights is not None:
-            load, fingerprint = self._weights
-            wait(engine, engine.call(*load), self._wait, self._watch)
-            self._check(index, wait(engine, engine.call("score", fingerprint.tokens), self._wait, self._watch))
-
-    def _check(self, index: int, answer: NDArray[np.float32]) -> None:
-        assert self._weights is not None
-        _, expected = self._weights
-        difference = float(np.abs(answer - expected.logprobs).mean())
-        if not difference <= expected.tolerance:
-            raise StaleWeights(
-                f"engine {index} was given new weights, but its log-probabilities differ from the learner's by "
-                f"{difference:.3g} on average (allowed: {expected.tolerance:g}); its weights are stale or were loaded "
-                "under wrong names: check that vLLM supports this architecture as transformers does"
-            )
+            _, fingerprint = self._weights
+            self._bring([index])
+            # The engine of now: the new one may have been replaced itself.
+            now = self._engines[index]
+            fingerprint.check(index, wait(now, now.call("score", fingerprint.tokens), self._wait, self._watch))
