@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import RUN_SECONDS, Run, roles
+from runs import EXPERIMENT, RUN_SECONDS, Run, roles
 
 from limr.plan import Phase, StageStatus, Status
-from limr.spec import Guards, KLBound
+from limr.spec import Experiment, Guards, KLBound
 from limr.step_guards import judge
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
@@ -158,10 +158,12 @@ def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
 def kl_bound(run: Run) -> tuple[float, int]:
     """A bound that a run like this one stays above from its middle on, and the step at which the guard trips."""
     steps = run.manifest("probe").steps
-    kls, rewards = ([step.metrics[name] for step in steps] for name in ("kl", "reward_mean"))
+    metrics = [step.metrics for step in steps]
+    kls = [step["kl"] for step in metrics]
+    ppo = Experiment.model_validate(EXPERIMENT).spec.ppo
     for low, high in zip(sorted(kls), sorted(kls)[1:], strict=False):
         guards = Guards(kl=KLBound(above=(low + high) / 2, steps=STEPS)) if low + high > 0 else Guards()
-        ends = (end for end in range(1, len(kls)) if judge(guards, rewards[:end], kls[:end]).alarm)
+        ends = (end for end in range(1, len(kls)) if judge(guards, ppo, metrics[:end]).alarm)
         step = next(ends, 0)
         if 6 <= step <= 9:
             assert guards.kl is not None

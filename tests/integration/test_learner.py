@@ -27,7 +27,13 @@ def ray_running() -> Iterator[None]:
         yield
 
 
-def learners(replicas: int, store: str = "unused", **settings: object) -> LearnerGroup:
+def learners(
+    replicas: int,
+    store: str = "unused",
+    dtype: str = "float32",
+    group: type[LearnerGroup] = LearnerGroup,
+    **settings: object,
+) -> LearnerGroup:
     ppo = PPO.model_validate(
         {
             "promptsPerStep": 8,
@@ -42,14 +48,14 @@ def learners(replicas: int, store: str = "unused", **settings: object) -> Learne
             **settings,
         }
     )
-    group = LearnerGroup(
+    learners = group(
         Role(replicas=replicas),
         LearnerSettings(
             model=str(MODEL),
             revision=None,
             root=store,
             endpoint=None,
-            dtype="float32",
+            dtype=dtype,
             ppo=ppo,
             seed=1,
             total_updates=100,
@@ -57,8 +63,8 @@ def learners(replicas: int, store: str = "unused", **settings: object) -> Learne
         ),
         wait_seconds=300,
     )
-    group.start()
-    return group
+    learners.start()
+    return learners
 
 
 def trained(group: LearnerGroup, steps: range) -> list[dict[str, float]]:

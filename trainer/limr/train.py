@@ -20,14 +20,14 @@ from limr.actors import connect
 from limr.curve import condensed
 from limr.evaluate import Questions, ask, load_questions
 from limr.learner.group import LearnerGroup
-from limr.learner.types import LearnerSettings
+from limr.learner.types import LearnerSettings, NonFinite
 from limr.model_files import FINGERPRINT_FILE
 from limr.records import Sampled, grade_requests, step_batch, step_metrics, text_table, trajectory_table
 from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
 from limr.stage import Ledger, Outcome, Progress, Reporter, StageInput, StageResult, good_checkpoint
-from limr.step_guards import Alarm, Judgement, judge
+from limr.step_guards import Alarm, Judgement, judge, non_finite
 from limr.stopwatch import Pace, Stopwatch
 from limr.store.base import Store
 from limr.store.digest import FileRecord
@@ -90,6 +90,12 @@ class Trainer:
         self._spent = Ledger()  # of this attempt, with what it does a second time
 
     def run(self) -> StageResult:
+        try:
+            return self._run()
+        except NonFinite as error:  # raised before the step's checkpoint, and before a sync of its weights
+            return self._guarded(non_finite(self._spec.guards, error))
+
+    def _run(self) -> StageResult:
         steps = self._work.steps
         self._pace = Pace(0, steps)
         self._report(0, "starting engines and learners")
@@ -122,9 +128,7 @@ class Trainer:
     # Guards
 
     def _judge(self) -> Judgement:
-        rewards = [step["reward_mean"] for step in self._history]
-        kls = [step["kl"] for step in self._history if "kl" in step]  # in all, or in none
-        return judge(self._spec.guards, rewards, kls)
+        return judge(self._spec.guards, self._spec.ppo, self._history)
 
     def _guarded(self, alarm: Alarm) -> StageResult:
         return StageResult(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from limr.actors import Actor, call_all, wait
 from limr.devices import learner_options
-from limr.learner.types import LearnerSettings, Measured, StepBatch
+from limr.learner.types import LearnerSettings, Measured, NonFinite, StepBatch
 from limr.rollout.group import Fingerprint
 from limr.spec import Role
 from limr.store.digest import FileRecord
@@ -56,9 +56,14 @@ class LearnerGroup:
         return metrics
 
     def publish(self, version: int, text: list[int]) -> tuple[ray.ObjectRef, Fingerprint]:
-        """The policy's weights for `EngineGroup.sync`, and what the learner says about `text` with them."""
+        """The policy's weights for `EngineGroup.sync`, and what the learner says about `text` with them.
+
+        Raises NonFinite when that is not finite: weights can be finite and too large to compute with.
+        """
         bundles = [learner.call("weights", version) for learner in self._learners]
         answers: list[NDArray[np.float32]] = self._call("fingerprint", text)
+        if not np.isfinite(answers[0]).all():
+            raise NonFinite(f"the policy's log-probabilities of a prompt were not finite after step {version}")
         return bundles[0], Fingerprint(text, answers[0], self._tolerance)
 
     # Training state lies on the machines of the learners: each writes to, or reads from, a local folder of the same
