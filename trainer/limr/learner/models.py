@@ -74,9 +74,14 @@ class ValueHead(nn.Linear):
             return
         with gathered([self.weight, self.bias]):
             self._cut_off = {
-                name: safe_get_full_fp32_param(parameter) - parameter.detach().float()
-                for name, parameter in self.named_parameters()
+                name: self.master(parameter) - parameter.detach().float() for name, parameter in self.named_parameters()
             }
+
+    @staticmethod
+    def master(parameter: nn.Parameter) -> torch.Tensor:
+        """The optimizer's float32 copy, whole; all ranks must call together."""
+        whole: torch.Tensor = safe_get_full_fp32_param(parameter)
+        return whole
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         weight, bias = self.weight.float(), self.bias.float()
