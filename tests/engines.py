@@ -37,8 +37,10 @@ def ray_cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def learner_group(replicas: int, model: str = str(MODEL), store: str = "unused", **settings: object) -> LearnerGroup:
-    """Learners that are ready to train, with small batches and a large learning rate."""
+def learner_settings(
+    model: str = str(MODEL), store: str = "unused", dtype: str = "float32", **recipe: object
+) -> LearnerSettings:
+    """Small batches and a large learning rate."""
     ppo = PPO.model_validate(
         {
             "promptsPerStep": 8,
@@ -50,24 +52,27 @@ def learner_group(replicas: int, model: str = str(MODEL), store: str = "unused",
             "warmupUpdates": 0,
             "zeroStage": 1,
             "gradientCheckpointing": False,
-            **settings,
+            **recipe,
         }
     )
-    group = LearnerGroup(
-        Role(replicas=replicas),
-        LearnerSettings(
-            model=model,
-            revision=None,
-            root=store,
-            endpoint=None,
-            dtype="float32",
-            ppo=ppo,
-            seed=1,
-            total_updates=100,
-            deadline_seconds=300,
-        ),
-        wait_seconds=300,
+    return LearnerSettings(
+        model=model,
+        revision=None,
+        root=store,
+        endpoint=None,
+        dtype=dtype,
+        ppo=ppo,
+        seed=1,
+        total_updates=100,
+        deadline_seconds=300,
     )
+
+
+def learner_group(
+    replicas: int, model: str = str(MODEL), store: str = "unused", dtype: str = "float32", **recipe: object
+) -> LearnerGroup:
+    """Learners that are ready to train."""
+    group = LearnerGroup(Role(replicas=replicas), learner_settings(model, store, dtype, **recipe), wait_seconds=300)
     group.start()
     return group
 

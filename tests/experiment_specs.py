@@ -69,7 +69,13 @@ BENCHMARK = part(
     questionField=of("q"),
 )
 EVALUATION = part(protocol=of("paper"), benchmarks=st.lists(BENCHMARK, max_size=3), everySteps=of(None, None, 5))
-GUARDS = part(kl=part({"above": of(0.5)}), deviceHours=part(action=of("Stop", "Suspend")))
+GUARDS = part(
+    kl=part({"above": of(0.5)}),
+    gradNorm=part(times=of(0, 50)),
+    accuracyCollapse=part(share=of(0, 0.5)),
+    nonFinite=part(action=of("Stop")),
+    deviceHours=part(action=of("Stop", "Suspend")),
+)
 CLUSTER = part(learner=part(replicas=of(1, 2, 3), tolerations=of([{"key": "gpu", "tolerationSeconds": None}])))
 
 TRACKER = part(

@@ -31,9 +31,8 @@ def at(seconds: float) -> datetime:
 
 def succeeded(**fields: Any) -> Finished:
     output = {"manifest": Output(uri="s3://bucket/x", digest="sha256:00")}
-    return Finished(
-        StageResult(outcome=Outcome.SUCCEEDED, reason="Completed", message="", **{"outputs": output, **fields})
-    )
+    given = {"message": "", "outputs": output, **fields}
+    return Finished(StageResult(outcome=Outcome.SUCCEEDED, reason="Completed", **given))
 
 
 def failed(reason: str = "Crashed", message: str = "it broke") -> Finished:

@@ -38,7 +38,7 @@ REASONS = frozenset(
             "ClusterLost",
         ),
         *("HeartbeatLost", "DeadlineExceeded", "OutOfMemory", "NoResult", "Refused", "Unreadable", "Crashed"),
-        *("KLAboveBound", "RewardCollapsed", "Stalled"),
+        *("NonFinite", "GradNormAboveBound", "AccuracyCollapsed", "KLAboveBound", "RewardCollapsed", "Stalled"),
         *("BadInput", "DoesNotFit", "ProcessLost", "GraderLost", "StaleWeights", "StoreUnavailable", "Fenced"),
     }
 )

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import RUN_SECONDS, Run, roles
+from runs import EXPERIMENT, RUN_SECONDS, Run, roles
 
 from limr.plan import Phase, StageStatus, Status
-from limr.spec import Guards, KLBound
+from limr.spec import Experiment, Guards, KLBound
 from limr.step_guards import judge
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
-# The rule of the run that is compared with, as long as there is no file `broken`.
+# The rule of the run that is compared with, as long as there is no file `broken` with the reward of every response.
 GRADERS = """
 from pathlib import Path
 
@@ -34,7 +34,7 @@ BROKEN = Path(__file__).with_name("broken")
 
 def grade(response, answer, truncated):
     if BROKEN.exists():
-        return Grade(Verdict.WRONG, -1.0, "the verifier is broken")
+        return Grade(Verdict.WRONG, float(BROKEN.read_text()), "the verifier is broken")
     found = final_answer(response, truncated)
     if isinstance(found, Malformed):
         return Grade(Verdict.FORMAT, -1.0, "")
@@ -54,7 +54,8 @@ class Misbehaving:
         self.broken = folder / "broken"
 
     def start(self, **settings: str) -> subprocess.Popen[bytes]:
-        options = {"reward.function": "graders:grade"} | {
+        # A clip that wide lets through what the verifier says; ordinary rewards are not clipped either way.
+        options = {"reward.function": "graders:grade", "ppo.rewardClip": "1.0e+38"} | {
             key.replace("_", "."): value for key, value in settings.items()
         }
         return self.run.start(*(word for item in options.items() for word in ("--set", f"spec.{'='.join(item)}")))
@@ -122,17 +123,29 @@ def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
     guards = {"guards_rewardCollapse_drop": "0.1", "guards_rewardCollapse_steps": str(STEPS)}
     process = world.start(guards_kl_above="1000", **guards)
     world.until(process, lambda probe: bool(probe.attempt == 2 and probe.progress and probe.progress.step > good[-1]))
-    world.broken.touch()
+    world.broken.write_text("-1")
     probe, message = world.is_suspended(process, "RewardCollapsed")
     assert probe.progress is not None
     assert f"at steps {probe.progress.step - STEPS + 1} to {probe.progress.step}, -1 in the last" in message
     after = world.good_steps()
     assert good[-1] <= after[-1] <= probe.progress.step - STEPS
 
-    # The verifier is mended; then an engine hangs.
+    # The verifier is mended, and then gives rewards whose squares are beyond float32.
+    world.broken.unlink()
+    process = world.start(**guards)
+    world.until(process, lambda probe: bool(probe.attempt == 3 and probe.progress and probe.progress.step > after[-1]))
+    world.broken.write_text("-1e+30")
+    probe, message = world.is_suspended(process, "NonFinite")
+    assert probe.progress is not None
+    finite = world.good_steps()
+    assert after[-1] <= finite[-1] <= probe.progress.step
+    assert f"the value loss was not finite on learner 0 at step {probe.progress.step + 1}, update 1 of 2" in message
+    assert f"the last good checkpoint is that of step {finite[-1]}; lower ppo.actorLearningRate" in message
+
+    # It is mended again; then an engine hangs.
     world.broken.unlink()
     process = world.start(guards_stall_seconds=str(stall), **guards)
-    world.until(process, lambda probe: bool(probe.attempt == 3 and probe.progress and probe.progress.step > after[-1]))
+    world.until(process, lambda probe: bool(probe.attempt == 4 and probe.progress and probe.progress.step > finite[-1]))
     for engine in roles(psutil.Process(process.pid))["engine"]:
         engine.send_signal(signal.SIGSTOP)
     probe, message = world.is_suspended(process, "Stalled")
@@ -143,7 +156,7 @@ def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
     budget = {"limits_deviceHours": f"{spent + 30 / 3600:.6f}", "guards_deviceHours_action": "Suspend"}
     probe, message = world.is_suspended(world.start(**budget), "BudgetSpent")
     assert "raise limits.deviceHours to go on from there" in message
-    if probe.attempt == 4 and probe.progress:  # what it did until then is kept
+    if probe.attempt == 5 and probe.progress:  # what it did until then is kept
         assert world.good_steps()[-1] == probe.progress.checkpoint_step
 
     # The budget is raised, and nothing of all that is left to be seen.
@@ -155,13 +168,28 @@ def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
     world.run.assert_equals(expected)
 
 
+def test_a_run_that_diverges_at_once_ends_before_its_first_checkpoint(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    process = run.start("--set", "spec.ppo.actorLearningRate=1.0e+20")
+    assert process.wait(RUN_SECONDS) == 1
+    guarded = run.status().condition("Guarded")
+    assert guarded is not None
+    assert (run.status().phase, guarded.reason, run.attempts()["probe"]) == (Phase.SUSPENDED, "NonFinite", 1)
+    assert "probe, attempt 1: the policy loss (and " in guarded.message
+    assert "not finite on learner 0 at step 1, update 2 of 2; there is no good checkpoint yet; lower" in guarded.message
+    manifest = run.manifest("probe")
+    assert (manifest.steps, manifest.checkpoints, manifest.outputs) == ((), (), {})
+
+
 def kl_bound(run: Run) -> tuple[float, int]:
     """A bound that a run like this one stays above from its middle on, and the step at which the guard trips."""
     steps = run.manifest("probe").steps
-    kls, rewards = ([step.metrics[name] for step in steps] for name in ("kl", "reward_mean"))
+    metrics = [step.metrics for step in steps]
+    kls = [step["kl"] for step in metrics]
+    ppo = Experiment.model_validate(EXPERIMENT).spec.ppo
     for low, high in zip(sorted(kls), sorted(kls)[1:], strict=False):
         guards = Guards(kl=KLBound(above=(low + high) / 2, steps=STEPS)) if low + high > 0 else Guards()
-        ends = (end for end in range(1, len(kls)) if judge(guards, rewards[:end], kls[:end]).alarm)
+        ends = (end for end in range(1, len(kls)) if judge(guards, ppo, metrics[:end]).alarm)
         step = next(ends, 0)
         if 6 <= step <= 9:
             assert guards.kl is not None

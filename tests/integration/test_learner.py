@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from engines import learner_group, ray_cluster, step_batch
+from engines import learner_group, learner_settings, ray_cluster, step_batch
 from numpy.typing import NDArray
 
+from limr.actors import Actor, results, submit, wait
+from limr.devices import learner_options
 from limr.learner.group import LearnerGroup
+from limr.learner.types import NonFinite
+from limr.spec import Role
 
 pytestmark = pytest.mark.integration
 
 STEPS = 3
+SPLIT_BOUND = 1e-2
 TEXT = list(range(10, 40))
 
 
@@ -41,7 +47,7 @@ def reference() -> tuple[list[dict[str, float]], NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "settings"),
+    ("replicas", "recipe"),
     [
         (1, {"microBatchSize": 16, "packing": False}),
         (1, {"microBatchSize": 4, "packing": True}),
@@ -51,10 +57,10 @@ def reference() -> tuple[list[dict[str, float]], NDArray[np.float32]]:
     ids=["micro-16", "packed", "two-learners-zero-2", "two-learners-zero-3-packed"],
 )
 def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
-    reference: tuple[list[dict[str, float]], NDArray[np.float32]], replicas: int, settings: dict[str, object]
+    reference: tuple[list[dict[str, float]], NDArray[np.float32]], replicas: int, recipe: dict[str, object]
 ) -> None:
     expected, expected_answer = reference
-    with closing(learner_group(replicas, **settings)) as group:
+    with closing(learner_group(replicas, **recipe)) as group:
         metrics, answer = trained(group, range(1, STEPS + 1)), says(group)
     for want, got in zip(expected, metrics, strict=True):
         assert got.keys() == want.keys()
@@ -64,13 +70,13 @@ def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
 
 
 def test_a_restore_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    settings = {"store": str(tmp_path / "store"), "microBatchSize": 16, "packing": False}
-    with closing(learner_group(1, **settings)) as group:
+    recipe: dict[str, Any] = {"store": str(tmp_path / "store"), "microBatchSize": 16, "packing": False}
+    with closing(learner_group(1, **recipe)) as group:
         trained(group, range(1, 2))
         records = group.save(tmp_path / "scratch", "checkpoint")
         expected = trained(group, range(2, 4))
         weights = group.export(tmp_path / "scratch", "expected")
-    with closing(learner_group(1, **settings)) as group:
+    with closing(learner_group(1, **recipe)) as group:
         assert group.fetch(tmp_path / "restored", "checkpoint", records)
         group.restore(tmp_path / "restored")
         assert trained(group, range(2, 4)) == expected
@@ -80,8 +86,72 @@ def test_a_restore_goes_on_with_the_same_bits(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 def test_group_methods_raise_what_was_rewarded(algorithm: str) -> None:
-    settings = {"algorithm": algorithm, "microBatchSize": 16, "packing": False, "klCoefficient": 0.0}
-    with closing(learner_group(1, **settings)) as group:
+    recipe: dict[str, Any] = {"algorithm": algorithm, "microBatchSize": 16, "packing": False, "klCoefficient": 0.0}
+    with closing(learner_group(1, **recipe)) as group:
         for metrics in trained(group, range(1, STEPS + 1)):
             assert np.isfinite(metrics["policy_loss"])
             assert "value_loss" not in metrics
+
+
+@contextmanager
+def inspected(replicas: int, dtype: str = "float32", **recipe: object) -> Iterator[Callable[..., list[Any]]]:
+    """Started InspectedLearners; calls one method on all of them and returns their answers."""
+    given = learner_settings(dtype=dtype, packing=False, **recipe)
+    ranks = [
+        Actor(
+            f"learner {rank}",
+            "inspected_learner:InspectedLearner",
+            [given, rank, replicas],
+            learner_options(Role()),
+        )
+        for rank in range(replicas)
+    ]
+
+    def on_all(method: str, *arguments: object) -> list[Any]:
+        return results(submit(ranks, method, *arguments), 300)
+
+    try:
+        on_all("start", wait(ranks[0], ranks[0].call("free_address"), 300))
+        yield on_all
+    finally:
+        for rank in ranks:
+            rank.kill()
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_a_weight_that_is_no_number_on_one_rank_is_named_on_all(stage: int) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    with inspected(2, zeroStage=stage) as on_all:
+        assert on_all("check") == ["", ""]
+        on_all("damage", name, 1)
+        expected = f"tensor {name} of the policy was not finite on learner 1 after step 0"
+        assert on_all("check") == [expected, expected]
+        # A forward pass that meets it ends the step, on both ranks.
+        with pytest.raises(NonFinite, match=r"log-probability of a response .* at step 1, before its updates"):
+            on_all("measure_step", step_batch(1, 32, 4))
+
+
+def test_gradients_that_overflow_end_the_step_at_their_update() -> None:
+    with (
+        closing(learner_group(2, zeroStage=2, packing=False, actorLearningRate=1e20)) as group,
+        pytest.raises(NonFinite, match=r"the policy.* not finite on learners 0, 1 at step 1, update 2 of 2"),
+    ):
+        trained(group, range(1, 2))
+
+
+@pytest.mark.parametrize(("replicas", "stage"), [(1, 1), (2, 2), (2, 3)])
+def test_a_bfloat16_gradient_hardly_depends_on_its_micro_batches(replicas: int, stage: int) -> None:
+    found = []
+    for size in (16, 1):
+        with inspected(replicas, "bfloat16", zeroStage=stage, microBatchSize=size) as on_all:
+            found.append(on_all("gradient", step_batch(1, 16, 4))[0])
+    whole, split = found
+    assert np.linalg.norm(split - whole) < SPLIT_BOUND * np.linalg.norm(whole)
+
+
+@pytest.mark.parametrize(("replicas", "stage"), [(1, 1), (2, 3)])
+def test_the_critics_head_is_float32_in_a_bfloat16_run(replicas: int, stage: int) -> None:
+    """Values near 1 in bfloat16, or by weights that are rounded to it, would be off by 0.002 and more."""
+    with inspected(replicas, "bfloat16", zeroStage=stage) as on_all:
+        on_all("gradient", step_batch(1, 32, 4))
+        assert max(on_all("head_error", step_batch(2, 32, 4))) < 1e-6

@@ -41,7 +41,7 @@ def test_a_whole_run_and_then_nothing_more(lab: Lab, capsys: pytest.CaptureFixtu
     )
     assert lab.steps("train-lim-s1") == ["1 attempt 1", "2 attempt 1"]
     assert status.device_hours == pytest.approx(6 / 3600), "three stages of two steps, a device-second each"
-    assert (status.progress, status.selected, status.best) == ("6/6 stages", "1389/8523", "base 50.0%")
+    assert (status.progress, status.selected, status.best) == ("6/6 stages", "1389/8523", "base 50.0% (no arm better)")
     given = json.loads((lab.root / "attempts" / "train-lim-s1-1" / "input.json").read_text())
     assert given["inputs"]["select-lim"]["subset"]["uri"] == f"{lab.root}/subset"
     assert given["root"] == str(lab.root)

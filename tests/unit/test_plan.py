@@ -129,6 +129,17 @@ def test_a_whole_run() -> None:
     assert world.go(9e9).status.phase is Phase.COMPLETE, "finished stages stay finished when their children are gone"
 
 
+def test_a_run_that_did_harm_says_so_before_anything_else() -> None:
+    world = World(experiment(arms=[{"name": "lim"}])).go()
+    for stage in ("probe", "select-lim", "train-lim-s1", "evaluate"):
+        world.end(stage, succeeded())
+    harm = "Every arm is worse than the base model, lim by 12.0 points: training did harm."
+    world.end("report", succeeded(message=harm))
+    complete = world.condition("Complete")
+    assert (complete.status, complete.reason) == ("True", "TrainingDidHarm")
+    assert world.status.message == complete.message == f"{harm} All 5 stages ended; see the report"
+
+
 def test_one_slot_runs_one_stage_at_a_time() -> None:
     world = World(experiment(arms=ARMS), slots=1, status=Status()).go()
     order = []

@@ -85,7 +85,8 @@ def result(name: str, **accuracies: float) -> ArmResult:
         ((), ""),
         ((result("base"), result("lim")), ""),
         ((result("base", sums=0.4), result("lim", sums=0.535)), "lim 53.5%"),
-        ((result("base", sums=0.6), result("lim", sums=0.5)), "base 60.0%"),
+        ((result("base", sums=0.6), result("lim", sums=0.5)), "base 60.0% (no arm better)"),
+        ((result("base", sums=0.6), result("lim")), "base 60.0%"),
         ((result("lim", a=0.1, b=0.3, average=0.2), result("full", a=0.9, b=0.0, average=0.1)), "lim 20.0%"),
     ],
 )

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from limr.report import findings
 from limr.report.comparison import BASE
+from limr.report.problems import problems
 from limr.report.schema import AVERAGE, Difference, Row, Verdict
-from limr.stage import Interval
+from limr.report.sources import Steps
+from limr.spec import PPO
+from limr.stage import Interval, Ledger, StageKind, StageRef
 
 
 def interval(mean: float, low: float, high: float) -> Interval:
@@ -114,3 +119,42 @@ def test_scores_from_elsewhere_have_an_unknown_cost() -> None:
 def test_one_seed_is_said_to_be_one_seed() -> None:
     assert findings.ONE_SEED in findings.sentences([row("lim", "lim", covers_seeds=False)], [], None)
     assert findings.ONE_SEED not in findings.sentences([LIM], [], None)
+
+
+PPO_SPEC = PPO.model_validate({"promptsPerStep": 64, "samplesPerPrompt": 4, "trainBatchSize": 4})
+
+
+def steps(name: str, **metrics: list[float]) -> Steps:
+    rows = [
+        dict(zip(metrics, values, strict=True), step=number)
+        for number, values in enumerate(zip(*metrics.values(), strict=True), start=1)
+    ]
+    return Steps(StageRef(name=name, kind=StageKind.TRAINING), 1, rows, Ledger())
+
+
+def test_every_arm_worse_than_the_base_model_is_said() -> None:
+    found = [
+        difference("lim", "random", Verdict.BETTER),
+        difference("lim", BASE, Verdict.WORSE, -0.12),
+        difference("random", BASE, Verdict.WORSE, -0.181),
+    ]
+    said = list(problems([], PPO_SPEC, [row(BASE, None), LIM, RANDOM], found))
+    assert said == [
+        "Every arm is worse than the base model, lim by 12.0 points and random by 18.1 points: training did harm, so a "
+        "comparison of the arms says nothing about which prompts to choose. Lower ppo.actorLearningRate or look at the "
+        "rewards first."
+    ]
+    one_may_be_as_good = [*found[:2], difference("random", BASE, Verdict.OPEN)]
+    assert not list(problems([], PPO_SPEC, [row(BASE, None), LIM, RANDOM], one_may_be_as_good))
+    assert not list(problems([], PPO_SPEC, [LIM, RANDOM], found[:1])), "without a base model nothing is known"
+
+
+def test_a_training_that_collapsed_is_named() -> None:
+    fine = steps("probe", accuracy=[0.4, 0.5, 0.6] * 10)
+    down = steps("train-lim-s1", accuracy=[0.5] * 10 + [0.0] * 20)
+    infinite = steps("train-full-s1", accuracy=[0.5] * 3, actor_grad_norm=[1.0, math.inf, math.inf])
+    assert not list(problems([fine], PPO_SPEC, [], []))
+    assert list(problems([fine, down, infinite], PPO_SPEC, [], [])) == [
+        "Training collapsed in train-lim-s1 (training accuracy 0.0% after at least 44.1%), train-full-s1 "
+        "(actor_grad_norm was not finite at step 2): what follows compares damaged models, not selections of prompts."
+    ]

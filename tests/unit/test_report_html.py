@@ -126,3 +126,11 @@ def test_a_page_stays_small(tmp_path: Path) -> None:
     """Also for a dataset as large as the paper's."""
     experiment = FakeExperiment(tmp_path, variant(probe={"epochs": 21}), prompts=8512)
     assert len(page_of(experiment)) < 1_000_000
+
+
+def test_what_training_did_wrong_stands_above_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("report_experiment.ABILITY", {"base": 1.5, "lim": -1.5, "random": -1.6, "full": -1.4})
+    results = build(read(FakeExperiment(tmp_path).run_all().stage_input()), {})
+    assert results.problems == [results.headline]
+    assert results.headline.startswith("Every arm is worse than the base model, lim by ")
+    assert re.search(r"<h1>Every arm is worse than the base model", render(results))

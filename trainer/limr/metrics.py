@@ -53,7 +53,11 @@ STEP_GAUGES: Mapping[str, Metric] = {
         ("value_loss", "value_loss", "Loss of the critic over the step's updates."),
         ("value_mean", "value_mean", "Mean value that the critic expected."),
         ("return_mean", "return_mean", "Mean return that it should have expected."),
-        ("actor_grad_norm", "actor_grad_norm", "Norm of the policy's gradient in the last update, before clipping."),
+        (
+            "actor_grad_norm",
+            "actor_grad_norm",
+            "Norm of the policy's gradient before clipping, mean of the step's updates.",
+        ),
         ("actor_learning_rate", "actor_learning_rate", "Learning rate of the policy in the last update."),
         ("response_tokens_mean", "response_tokens_mean", "Mean length of the last step's responses, tokens."),
         ("truncated_share", "truncated_fraction", "Share of the last step's responses that were cut at the limit."),

@@ -117,17 +117,17 @@ def _result(
         with _beating(channel):
             outputs = handler(stage_input, store)
         selected = _selected(store, stage_input.stage.name) if kind is StageKind.SELECTION else None
-        results = _table(store, stage_input.stage.name) if kind is StageKind.REPORT else ()
+        report = json.loads(store.get(in_stage(stage_input.stage.name, RESULTS))) if kind is StageKind.REPORT else {}
     except LimrError as error:
         _log.error("%s", error)
         return _failure(error.reason, str(error), channel)
     return StageResult(
         outcome=Outcome.SUCCEEDED,
         reason="Completed",
-        message="",
+        message=" ".join(report.get("problems", [])),
         outputs=outputs,
         selected=selected,
-        results=results,
+        results=_table(report.get("table", [])),
     )
 
 
@@ -182,9 +182,8 @@ def _selected(store: Store, stage: str) -> Selected:
     return Selected(prompts=summary["selected"], of=summary["prompts"] - foreign)
 
 
-def _table(store: Store, stage: str) -> tuple[ArmResult, ...]:
+def _table(rows: Sequence[Mapping[str, Any]]) -> tuple[ArmResult, ...]:
     """What a person reads first of the report's results: accuracies, their mean over benchmarks, and the cost."""
-    rows = json.loads(store.get(in_stage(stage, RESULTS)))["table"]
     return tuple(
         ArmResult(
             name=row["name"],

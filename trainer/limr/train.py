@@ -20,7 +20,7 @@ from limr import devices
 from limr.actors import Work, connect, total_work
 from limr.evaluate import Questions, ask, load_questions
 from limr.learner.group import LEARNER, LearnerGroup
-from limr.learner.types import LearnerSettings
+from limr.learner.types import LearnerSettings, NonFinite
 from limr.liveness import Liveness, answer_seconds
 from limr.model_files import FINGERPRINT_FILE
 from limr.records import Sampled, grade_requests, step_batch, step_metrics, text_table, trajectory_table
@@ -29,7 +29,7 @@ from limr.rollout.group import EngineGroup
 from limr.rollout.types import Rollouts, SamplingSettings, engine_settings, sample_seed
 from limr.sizing.stage import offloads, plan_stage
 from limr.stage import Ledger, Outcome, Reporter, StageInput, StageResult, good_checkpoint
-from limr.step_guards import Alarm, Judgement, judge
+from limr.step_guards import Alarm, Judgement, judge, non_finite
 from limr.stopping import StepClock, StopRequested, hold
 from limr.stopwatch import Stopwatch
 from limr.store.base import Store
@@ -109,6 +109,8 @@ class Trainer:
             alarm = self._run()
         except StopRequested:
             return self._dropped()
+        except NonFinite as error:  # raised before the step's checkpoint, and before a sync of its weights
+            return self._guarded(non_finite(self._spec.guards, error))
         if alarm:
             return self._guarded(alarm)
         if self._progress.done < self._work.steps:
@@ -190,9 +192,7 @@ class Trainer:
     # Guards
 
     def _judge(self) -> Judgement:
-        rewards = [step["reward_mean"] for step in self._progress.history]
-        kls = [step["kl"] for step in self._progress.history if "kl" in step]  # in all, or in none
-        return judge(self._spec.guards, rewards, kls)
+        return judge(self._spec.guards, self._spec.ppo, self._progress.history)
 
     def _guarded(self, alarm: Alarm) -> StageResult:
         return StageResult(

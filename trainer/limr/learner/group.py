@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from limr.actors import Actor, Watch, Work, results, submit, wait
 from limr.devices import cluster_has_gpus, learner_options
 from limr.learner.delivery import BroadcastPeers, LearnerWeights
-from limr.learner.types import LearnerSettings, Measured, StepBatch
+from limr.learner.types import LearnerSettings, Measured, NonFinite, StepBatch
 from limr.rollout.proof import Fingerprint
 from limr.spec import Role
 from limr.store.digest import FileRecord
@@ -85,9 +85,12 @@ class LearnerGroup:
     def publish(self, version: int, text: list[int]) -> tuple[LearnerWeights, Fingerprint]:
         """The policy's weights for `EngineGroup.sync`, good until the next update, and its log-probabilities of `text`.
 
-        The weights leave the learners when an engine asks for them.
+        The weights leave the learners when an engine asks for them. Raises NonFinite when the log-probabilities are
+        not finite: weights can be finite and too large to compute with.
         """
         answers: list[NDArray[np.float32]] = self._call("fingerprint", text)
+        if not np.isfinite(answers[0]).all():
+            raise NonFinite(f"the policy's log-probabilities of a prompt were not finite after step {version}")
         weights = LearnerWeights(self._learners, version, self._wait, self._broadcast, self._watch)
         return weights, Fingerprint(text, answers[0], self._tolerance)
 

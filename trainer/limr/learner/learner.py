@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from limr.learner import advantages
 from limr.learner.batch import Division, MicroBatch, Minibatch
+from limr.learner.finite import FiniteChecks
 from limr.learner.layout import lay_out
 from limr.learner.models import Critic, Policy, load_backbone, load_language_model
 from limr.learner.process_group import free_address, join
@@ -60,8 +61,9 @@ class Learner:
         self._ppo = settings.ppo
         self._rank, self._ranks = rank, ranks
         self._minibatches: list[Minibatch] = []
-        self._tallies = _Tallies([], [], [])
+        self._tallies = _Tallies([], [], [], [])
         self._updates_done = 0
+        self._step = 0
 
     def free_address(self) -> tuple[str, int]:
         return free_address()
@@ -83,6 +85,7 @@ class Learner:
             ranks=self._ranks,
             device=self._device,
         )
+        self._finite = FiniteChecks(self._rank, self._ranks, self._device)
         self._build()
 
     def _build(self) -> None:
@@ -111,6 +114,7 @@ class Learner:
 
     def begin_step(self, batch: StepBatch) -> int:
         """Takes the step's responses. Returns the number of minibatches, the same on every rank."""
+        self._step = batch.step
         self._minibatches = self._division.minibatches(batch)
         self._batch = batch
         for engine in self._engines():
@@ -127,9 +131,14 @@ class Learner:
                     micro.reference_logprobs, _ = self._logprobs(self._reference, micro)
                 if self._critic is not None:
                     micro.values = self._critic(micro.layout)
+                self._finite.add("the log-probability of a response", micro.old_logprobs)
+                self._finite.add("the reference's log-probability of a response", micro.reference_logprobs)
+                self._finite.add("the sampler's log-probability of a response", micro.rollout_logprobs)
+                self._finite.add("the value of a response", micro.values)
 
     def finish_measuring(self) -> Measured:
-        """Fixes the advantages, after every minibatch was measured."""
+        """Fixes the advantages, after every minibatch was measured. Raises NonFinite when something was not finite."""
+        self._finite.agree(f"at step {self._step}, before its updates")
         advantages.assign(self._ppo, self._batch, list(self._micro_batches()))
         low, high = self._ppo.importance_clip or (0.0, float("inf"))
         tallies = [
@@ -147,27 +156,32 @@ class Learner:
         """Returns the number of the step's optimizer updates, the same on every rank."""
         for engine in self._engines():
             engine.train()
-        self._tallies = _Tallies([], [], [])
+        self._tallies = _Tallies([], [], [], [])
         return len(self._minibatches) * self._ppo.update_epochs
 
     def update(self, index: int) -> None:
-        """Makes optimizer update `index` of the step; each epoch goes through all minibatches."""
+        """Makes optimizer update `index` of the step; each epoch goes through all minibatches.
+
+        Raises NonFinite when a loss or gradient was not finite.
+        """
         minibatch = self._minibatches[index % len(self._minibatches)]
         self._updates_done += 1
         self._set_learning_rates()
         self._update_actor(minibatch, self._tallies)
         if self._critic is not None:
             self._update_critic(minibatch, self._tallies)
+        self._tallies.grad_norms.append(self._check_update(index + 1))
 
     def finish_updates(self) -> dict[str, float]:
-        """Ends the step. Returns metrics over all ranks' response tokens."""
+        """Ends the step. Returns metrics over all ranks' response tokens. Raises NonFinite when a weight is not."""
+        self._finite.check_weights(self._modules(), f"after step {self._step}")
         tallies, self._minibatches = self._tallies, []
         result = experience_metrics(_over_ranks(tallies.experience)) | policy_metrics(_over_ranks(tallies.policy))
         if self._reference is None:
             result = {name: value for name, value in result.items() if name not in ("kl", "kl_max")}
         if tallies.value:
             result |= value_metrics(_over_ranks(tallies.value))
-        result["actor_grad_norm"] = float(self._actor.get_global_grad_norm() or 0.0)
+        result["actor_grad_norm"] = float(np.mean(tallies.grad_norms))
         result["actor_learning_rate"] = self._actor.optimizer.param_groups[0]["lr"]
         return result
 
@@ -196,6 +210,7 @@ class Learner:
             tallies.value.append(value_tally(loss.detach(), micro.values, micro.returns))
             self._backward(self._critic, loss, minibatch, last)
         self._critic.step()
+        self._critic.module.head.follow_master()
 
     def _backward(self, engine: Any, loss: torch.Tensor, minibatch: Minibatch, last: bool) -> None:
         """Accumulates the gradient of the mean over the update's tokens, however they are spread over ranks."""
@@ -203,8 +218,25 @@ class Learner:
             objective = aggregate(loss, 0, mean_per_microbatch=True) / len(minibatch.micro_batches)
         else:
             objective = aggregate(loss, minibatch.total_tokens) * self._ranks  # DeepSpeed averages over ranks
+        self._finite.add("the policy loss" if engine is self._actor else "the value loss", objective)
         engine.set_gradient_accumulation_boundary(last)
         engine.backward(objective)
+
+    def _check_update(self, number: int) -> float:
+        """Raises NonFinite when update `number` of the step was not finite; the policy's gradient norm before clipping.
+
+        DeepSpeed leaves out the optimizer's step, without a word, when the gradient's norm is not finite.
+        """
+        norms = [engine.get_global_grad_norm() for engine in self._engines()]
+        for name, norm in zip(("the policy's gradient", "the critic's gradient"), norms, strict=False):
+            self._finite.add(name, norm)
+        of_all = len(self._minibatches) * self._ppo.update_epochs
+        self._finite.agree(f"at step {self._step}, update {number} of {of_all}")
+        return float(norms[0] or 0.0)
+
+    def _modules(self) -> dict[str, Any]:
+        modules = {"policy": self._actor.module.lm}
+        return modules if self._critic is None else modules | {"critic": self._critic.module}
 
     def _set_learning_rates(self) -> None:
         ppo = self._ppo
@@ -287,6 +319,8 @@ class Learner:
             if loaded is None:
                 raise FileNotFoundError(f"{folder / name} holds no training state for rank {self._rank}")
             self._updates_done = state["updates_done"]
+        if self._critic is not None:
+            self._critic.module.head.follow_master()
 
     def export(self, folder: Path) -> None:
         """Writes the policy in Hugging Face form (rank 0; the others help to gather)."""
@@ -298,6 +332,7 @@ class _Tallies:
     experience: list[Tally]
     policy: list[Tally]
     value: list[Tally]
+    grad_norms: list[float]  # of the policy, by update
 
 
 def _over_ranks(tallies: list[Tally]) -> Tally:

@@ -9,11 +9,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from deepspeed.utils import safe_get_full_fp32_param
 from torch import nn
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from limr.errors import LimrError
 from limr.learner.layout import Layout
+from limr.learner.zero import gathered
 from limr.ppo.logprobs import logprobs_and_entropy
 
 # Models, by model_type, whose forward rescales the logits by config.logits_scaling or config.logit_scale.
@@ -44,7 +46,7 @@ class Critic(nn.Module):
         super().__init__()
         self.backbone = backbone
         width = backbone.config.get_text_config().hidden_size
-        self.head = nn.Linear(width, 1, dtype=backbone.dtype)
+        self.head = ValueHead(width, backbone.dtype)
         with torch.no_grad():
             generator = torch.Generator().manual_seed(seed)
             start = torch.empty(1, width).normal_(std=1 / (width + 1), generator=generator)
@@ -54,7 +56,42 @@ class Critic(nn.Module):
     def forward(self, layout: Layout) -> torch.Tensor:
         """Values, float32 [N], one for each response token in sequence order."""
         values: torch.Tensor = self.head(_hidden_states(self.backbone, layout)).squeeze(-1)
-        return values.float()
+        return values
+
+
+class ValueHead(nn.Linear):
+    """A linear map to one value in float32, whatever the backbone's precision.
+
+    DeepSpeed casts every parameter of a bfloat16 engine, and bfloat16 resolves values near 1 to 0.004 only. So the
+    product is taken in float32, with the optimizer's float32 copy of the weights, from which DeepSpeed rounds `weight`
+    and `bias` after each update: `follow_master` takes over what that rounding cut off. Gradients reach the
+    parameters as before.
+    """
+
+    def __init__(self, width: int, dtype: torch.dtype) -> None:
+        super().__init__(width, 1, dtype=dtype)
+        self._cut_off: dict[str, torch.Tensor] = {}  # no buffers: no part of checkpoints
+
+    def follow_master(self) -> None:
+        """To be called on all ranks after each optimizer update and after a restore, once DeepSpeed has the module."""
+        if self.weight.dtype is torch.float32:
+            return
+        with gathered([self.weight, self.bias]):
+            self._cut_off = {
+                name: self.master(parameter) - parameter.detach().float() for name, parameter in self.named_parameters()
+            }
+
+    @staticmethod
+    def master(parameter: nn.Parameter) -> torch.Tensor:
+        """The optimizer's float32 copy, whole; all ranks must call together."""
+        whole: torch.Tensor = safe_get_full_fp32_param(parameter)
+        return whole
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        weight, bias = self.weight.float(), self.bias.float()
+        if self._cut_off:
+            weight, bias = weight + self._cut_off["weight"], bias + self._cut_off["bias"]
+        return nn.functional.linear(input.float(), weight, bias)
 
 
 def rescaled(logits: torch.Tensor, config: PreTrainedConfig) -> torch.Tensor:

@@ -7,7 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from limr.errors import LimrError
 from limr.spec import PPO
+
+
+class NonFinite(LimrError):
+    """A loss, gradient, log-probability or weight is infinite or no number: nothing after it is worth keeping.
+
+    The text names tensor, learner, step and update. A repetition from the last checkpoint would end the same way.
+    """
+
+    reason = "NonFinite"
 
 
 @dataclass(frozen=True)

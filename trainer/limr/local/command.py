@@ -17,7 +17,7 @@ from limr.local.ray_cluster import RayCluster
 from limr.local.run import Engines, run_experiment
 from limr.local.summary import summary
 from limr.local.view import PlainView, View
-from limr.plan import Phase, StageState, Status
+from limr.plan import TRAINING_DID_HARM, Phase, StageState, Status
 from limr.store.layout import REPORT, in_stage
 from limr.validate import load_for_run
 from limr.validate.options import file_argument, set_option, workdir_option
@@ -68,6 +68,9 @@ def execute(
     if status.phase is Phase.SUSPENDED:
         click.echo(f"Stopped. To go on: {again}")
         return 128 + (interrupts.received or 0)
+    complete = status.condition("Complete")
+    if complete is not None and complete.reason == TRAINING_DID_HARM:
+        click.echo(complete.message)
     for line in summary(status.results, f"{folder.root}/{in_stage('report', REPORT)}"):
         click.echo(line)
     return 0

@@ -12,13 +12,14 @@ from limr.plan.graph import MAX_ATTEMPTS, Child, Stage, child_name, graph
 from limr.plan.guards import is_held
 from limr.plan.immutable import immutable_changes, may_change
 from limr.plan.observation import Died, Finished, Observation, Running, Waiting
-from limr.plan.phase import condition
+from limr.plan.phase import TRAINING_DID_HARM, condition
 from limr.plan.retry import retry_request, with_retry
 from limr.plan.status import ACTIVE, Condition, EndedAttempt, Phase, StageState, StageStatus, Status
 
 __all__ = [
     "ACTIVE",
     "MAX_ATTEMPTS",
+    "TRAINING_DID_HARM",
     "Child",
     "Condition",
     "Died",

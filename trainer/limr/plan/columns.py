@@ -9,6 +9,7 @@ from limr.stage import ArmResult, Interval, StageKind
 
 Stages = Mapping[str, StageStatus]
 
+BASE = "base"  # the base model's line of the results
 MESSAGE_LENGTH = 200
 WORDS = {StageState.STARTING: "starting", StageState.QUEUED: "queued", StageState.TERMINATING: "ending"}
 
@@ -90,7 +91,8 @@ def _best(results: tuple[ArmResult, ...]) -> str:
     if not measured:
         return ""
     name, accuracy = max(measured, key=lambda line: line[1].mean)
-    return f"{name} {accuracy.mean:.1%}"
+    harm = " (no arm better)" if name == BASE and len(measured) > 1 else ""
+    return f"{name} {accuracy.mean:.1%}{harm}"
 
 
 def _accuracy(result: ArmResult) -> Interval | None:

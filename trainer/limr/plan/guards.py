@@ -14,6 +14,11 @@ from limr.plan.status import ACTIVE, StageState, StageStatus
 from limr.spec import Action, Guards, Limits
 from limr.stage import StageKind, Tripped, good_checkpoint
 
+# A person cannot widen the bound of these: going on would repeat the same step with the same end.
+REMEDIES = {
+    "nonFinite": "lower ppo.actorLearningRate and ppo.criticLearningRate in a new experiment, or look at the prompts "
+    "and rewards of that step; if a device was at fault, let it go on"
+}
 STEPPING = frozenset({StageKind.PROBE, StageKind.TRAINING})
 
 
@@ -44,7 +49,7 @@ def relieved(stage: StageStatus, guards: Guards) -> StageStatus:
     """`stage`, free to go on when the guard that ended it is another one by now, or none."""
     if stage.tripped is None or stage.state not in (StageState.PENDING, StageState.FAILED):
         return stage
-    guard = {"kl": guards.kl, "rewardCollapse": guards.reward_collapse, "stall": guards.stall}[stage.tripped.guard]
+    guard = guards.named(stage.tripped.guard)
     if guard is not None and Tripped.by(stage.tripped.guard, guard) == stage.tripped:
         return stage
     return stage.model_copy(update={"state": StageState.PENDING, "tripped": None, "charged_attempts": 0})
@@ -67,7 +72,8 @@ def trips(stages: Mapping[str, StageStatus], limits: Limits, broke: bool) -> Ite
     """Reason and message of each guard that has tripped: where it goes on, and how."""
     for name, stage in stages.items():
         if stage.tripped:
-            remedy = f"mend the cause and let it go on, or change spec.guards.{stage.tripped.guard}"
+            usual = f"mend the cause and let it go on, or change spec.guards.{stage.tripped.guard}"
+            remedy = REMEDIES.get(stage.tripped.guard, usual)
             yield stage.reason, f"{name}, attempt {stage.attempt}: {stage.message}; {remedy}"
     wanting = {name: stage for name, stage in stages.items() if _wants_devices(stage)}
     if broke and wanting:

@@ -18,6 +18,7 @@ REMEDIES = {
     "HeartbeatLost": "read the stage's log for where it hung, then run it afresh",
     "StoreUnavailable": "make the store reachable and writable, then run the failed stage afresh",
 }
+TRAINING_DID_HARM = "TrainingDidHarm"
 USUAL_REMEDY = "read the stage's log, mend the cause and run the failed stage afresh"
 
 
@@ -123,6 +124,10 @@ def _suspended(phase: Phase, held: str) -> _Word:
 
 def _complete(phase: Phase, stages: Mapping[str, StageStatus]) -> _Word:
     if phase is Phase.COMPLETE:
+        # A report has a message when training went wrong; that comes before where to read about the selections.
+        problems = [stage.message for stage in stages.values() if stage.kind is StageKind.REPORT and stage.message]
+        if problems:
+            return _Word(True, TRAINING_DID_HARM, f"{problems[0]} All {len(stages)} stages ended; see the report")
         return _Word(True, "AllStagesSucceeded", f"all {len(stages)} stages succeeded; see the report")
     done = sum(stage.state is StageState.SUCCEEDED for stage in stages.values())
     return _Word(False, "NotFinished", f"{done} of {len(stages)} stages have succeeded")

@@ -32,7 +32,7 @@ def headline(table: Sequence[Row], differences: Sequence[Difference], dataset_pr
     if not against:
         return f"{arm.name} answers {percent(score(arm).mean)} % of the questions; there is nothing to compare it with."
     size = f", trained on {_share(arm, dataset_prompts)}," if arm.prompts is not None else ""
-    return f"{arm.name}{size} {_joined(_phrases(against))}."
+    return f"{arm.name}{size} {joined(_phrases(against))}."
 
 
 def sentences(results_table: Sequence[Row], differences: Sequence[Difference], scores_from: str | None) -> list[str]:
@@ -56,17 +56,18 @@ def about(arm: Row, differences: Sequence[Difference]) -> list[Difference]:
 
 def _phrases(differences: Sequence[Difference]) -> Iterator[str]:
     for verdict, verb in ((Verdict.BETTER, "does better than"), (Verdict.WORSE, "does worse than")):
-        found = [_by_points(difference) for difference in differences if difference.verdict is verdict]
+        found = [f"{one.second} by {by_points(one)}" for one in differences if one.verdict is verdict]
         if found:
-            yield f"{verb} {_joined(found)}"
+            yield f"{verb} {joined(found)}"
     alike = [difference.second for difference in differences if difference.verdict is Verdict.OPEN]
     if alike:
         yield f"cannot be told apart from {' or '.join(alike)}"
 
 
-def _by_points(difference: Difference) -> str:
+def by_points(difference: Difference) -> str:
+    """How large it is, without its sign."""
     caveat = "" if difference.covers_seeds else " (one seed each)"
-    return f"{difference.second} by {points(abs(difference.interval.mean))[1:]} points{caveat}"
+    return f"{points(abs(difference.interval.mean))[1:]} points{caveat}"
 
 
 def _costs(arm: Row, table: Sequence[Row], scores_from: str | None) -> Iterator[str]:
@@ -109,7 +110,8 @@ def _where(difference: Difference) -> str:
     return "over all benchmarks, " if difference.benchmark == AVERAGE else f"on {difference.benchmark}, "
 
 
-def _joined(phrases: Iterable[str]) -> str:
+def joined(phrases: Iterable[str]) -> str:
+    """a, b and c."""
     *first, last = phrases
     return f"{', '.join(first)} and {last}" if first else last
 

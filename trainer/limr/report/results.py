@@ -7,6 +7,7 @@ from math import isfinite
 from typing import Any
 
 from limr.report import comparison, curves, findings
+from limr.report.problems import problems
 from limr.report.schema import Provenance, Results, SelectionFacts, StageFacts
 from limr.report.sources import Scores, Selection, Sources, Steps
 from limr.stage import StageKind
@@ -20,11 +21,14 @@ def build(sources: Sources, versions: Mapping[str, str]) -> Results:
     scores = _first_scores(sources)
     selections = [_selection_facts(sources, arm, selection) for arm, selection in sources.selections.items()]
     dataset_prompts = next((facts.prompts for facts in selections if facts.prompts is not None), None)
+    trainings = [*([sources.probe] if sources.probe else []), *sources.trainings]
+    found = list(problems(trainings, spec.ppo, table, differences))
     return Results(
         name=experiment.metadata.name,
         namespace=experiment.metadata.namespace,
-        headline=findings.headline(table, differences, dataset_prompts),
-        findings=findings.sentences(table, differences, spec.selection.scores_from),
+        headline=found[0] if found else findings.headline(table, differences, dataset_prompts),
+        problems=found,
+        findings=found[1:] + findings.sentences(table, differences, spec.selection.scores_from),
         table=table,
         differences=differences,
         benchmarks=list(sources.evaluation.benchmarks) if sources.evaluation else [],

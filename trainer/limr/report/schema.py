@@ -151,6 +151,9 @@ class Results(Part):
     name: str
     namespace: str
     headline: str
+    problems: list[str] = Field(
+        [], description="What went wrong in training, in sentences; the headline is then the first of them."
+    )
     findings: list[str] = Field(description="What was found, in sentences.")
     table: list[Row]
     differences: list[Difference]

@@ -13,7 +13,7 @@ from limr.spec.cluster import Cluster, Place, Role, Schedule
 from limr.spec.data import Dataset, Storage
 from limr.spec.evaluation import PAPER_PROTOCOL, Benchmark, Evaluation
 from limr.spec.experiment import Experiment, Metadata, Spec
-from limr.spec.guards import Action, Guard, Guards, KLBound, RewardCollapse
+from limr.spec.guards import AccuracyCollapse, Action, GradNormBound, Guard, Guards, KLBound, RewardCollapse
 from limr.spec.limits import Limits
 from limr.spec.model import Model, PromptFormat
 from limr.spec.part import Part
@@ -25,6 +25,7 @@ from limr.spec.training import Checkpoint, Probe, Reward, Training
 __all__ = [
     "PAPER_PROTOCOL",
     "PPO",
+    "AccuracyCollapse",
     "Action",
     "Algorithm",
     "Arm",
@@ -34,6 +35,7 @@ __all__ = [
     "Dataset",
     "Evaluation",
     "Experiment",
+    "GradNormBound",
     "Guard",
     "Guards",
     "KLBound",

@@ -25,6 +25,12 @@ OrNone = Annotated[Annotated[float, Field(ge=0)] | None, AfterValidator(lambda v
 BoundsOrNone = Annotated[tuple[float, float] | None, BeforeValidator(_bounds)]
 
 
+_TOP_P = (
+    "would sample from a part of the vocabulary, whose probabilities the learner does not know; set topP to 1 "
+    "(a benchmark of evaluation has a topP of its own)"
+)
+
+
 class Algorithm(StrEnum):
     PPO = "ppo"
     GRPO = "grpo"
@@ -38,7 +44,7 @@ class PPO(Part):
     prompts_per_step: int = Field(1024, ge=1, description="Prompts sampled in one step.")
     samples_per_prompt: int = Field(8, ge=1, description="Responses per prompt.")
     temperature: float = Field(1.2, gt=0, le=5, description="Sampling temperature.")
-    top_p: float = Field(1.0, gt=0, le=1, description="Nucleus sampling; 1 samples from the whole distribution.")
+    top_p: float = Field(1.0, gt=0, le=1, description="Must be 1 in training: sampling from all tokens.")
     max_prompt_tokens: int = Field(1024, ge=1, description="Longer prompts are refused before training.")
     max_response_tokens: int = Field(3072, ge=1, description="Longer responses are cut and count as truncated.")
     train_batch_size: int = Field(256, ge=1, description="Responses per optimizer update, over all learners.")
@@ -94,6 +100,11 @@ class PPO(Part):
             at="samplesPerPrompt",
         ),
         Cel(
+            "self.topP == 1.0",
+            f"topP ${{self.topP}} {_TOP_P}",
+            at="topP",
+        ),
+        Cel(
             "!has(self.importanceClip) || self.importanceClip.size() != 1",
             "importanceClip is [low, high], or [] for none; the second is missing",
             at="importanceClip",
@@ -119,6 +130,8 @@ class PPO(Part):
             problems.append(
                 f"algorithm {self.algorithm} compares a prompt's samples; set samplesPerPrompt to 2 or more"
             )
+        if self.top_p < 1:
+            problems.append(f"topP {self.top_p:g} {_TOP_P}")
         if self.importance_clip and self.importance_clip[0] > self.importance_clip[1]:
             problems.append("importanceClip is [low, high]; the first is larger than the second")
         refuse(problems)
