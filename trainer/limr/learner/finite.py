@@ -7,6 +7,7 @@ all ranks then raise the same NonFinite together, and none is left waiting in a 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -58,10 +59,11 @@ class FiniteChecks:
 def _largest(parameter: nn.Parameter) -> Tensor:
     """The largest magnitude in what this rank holds of `parameter`; NaN and infinity come through. No copy is made."""
     held = parameter.data
-    if hasattr(parameter, "ds_tensor"):
-        # ZeRO-3 fills the last rank's shard up with memory that nobody has written.
-        held = parameter.ds_tensor.data.flatten()
-        held = held[: max(0, parameter.ds_numel - dist.get_rank() * held.numel())]
+    sharded: Any = parameter  # ZeRO-3's, which has further attributes
+    if hasattr(sharded, "ds_tensor"):
+        # The last rank's shard is filled up with memory that nobody has written.
+        held = sharded.ds_tensor.data.flatten()
+        held = held[: max(0, sharded.ds_numel - dist.get_rank() * held.numel())]
     return torch.linalg.vector_norm(held, torch.inf).float() if held.numel() else held.new_zeros(()).float()
 
 
