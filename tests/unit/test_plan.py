@@ -137,7 +137,7 @@ def test_a_run_that_did_harm_says_so_before_anything_else() -> None:
     world.end("report", succeeded(message=harm))
     complete = world.condition("Complete")
     assert (complete.status, complete.reason) == ("True", "TrainingDidHarm")
-    assert world.status.message == complete.message == f"{harm} All 5 stages ended; see the report"
+    assert world.status.message == complete.message == f"{harm} All 6 stages ended; see the report"
 
 
 def test_one_slot_runs_one_stage_at_a_time() -> None:

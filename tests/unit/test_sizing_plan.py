@@ -91,7 +91,7 @@ def test_bytes_that_move_in_the_example() -> None:
         (["spec.ppo.offloadOptimizer=true"], ("warning", "spec.ppo.offloadOptimizer")),
         (["spec.cluster.learner.memoryGib=30"], ("error", "spec.cluster.learner.memoryGib")),
         (["spec.cluster.rollout.memoryGib=30"], ("error", "spec.cluster.rollout.memoryGib")),
-        (["spec.limits.heartbeatSeconds=60"], ("warning", "spec.limits.heartbeatSeconds")),
+        (["spec.limits.waitSeconds=3"], ("warning", "spec.limits.waitSeconds")),
         (["spec.ppo.maxResponseTokens=4000"], ("warning", "spec.ppo.maxResponseTokens")),
         (["spec.cluster.learner.gpuType=null"], ("warning", "spec.cluster.learner.gpuType")),
         (["spec.cluster.rollout.gpuType=null"], ("warning", "spec.cluster.rollout.gpuType")),

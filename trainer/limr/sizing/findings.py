@@ -43,7 +43,7 @@ def find(spec: Spec, plan: ResourcePlan) -> list[Finding]:
         *_engine(plan),
         *_offload(spec, plan),
         *_host_memory(spec, plan),
-        *_heartbeat(spec, plan),
+        *_wait(spec, plan),
         *_positions(spec, plan),
         *_unknown_gpus(spec, plan),
     ]
@@ -175,16 +175,16 @@ def _host_memory(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
             )
 
 
-def _heartbeat(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
+def _wait(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
     if plan.time is None:
         return
-    part, seconds = plan.time.longest_part
-    if seconds > spec.limits.heartbeat_seconds:
+    call, seconds = plan.time.longest_call(spec.ppo.updates_per_step)
+    if seconds > spec.limits.wait_seconds:
         yield Finding(
             Severity.WARNING,
-            "spec.limits.heartbeatSeconds",
-            f"is {spec.limits.heartbeat_seconds}, but the {part} of a step takes about {seconds:.0f} s; "
-            f"write {_rounded_up(2 * seconds)} or more, or use more GPUs",
+            "spec.limits.waitSeconds",
+            f"is {spec.limits.wait_seconds}, but {call} takes about {seconds:.0f} s; "
+            f"write {_rounded_up(2 * seconds)} or more, and as much for heartbeatSeconds, or use more GPUs",
         )
 
 

@@ -46,10 +46,10 @@ class StepTime:
     def total(self) -> float:
         return self.generation + self.logprobs + self.training + self.sync
 
-    @property
-    def longest_part(self) -> tuple[str, float]:
-        parts = {"generation": self.generation, "logprobs": self.logprobs, "training": self.training}
-        return max(parts.items(), key=lambda part: part[1])
+    def longest_call(self, updates: int) -> tuple[str, float]:
+        """What shows no progress for longest, and for how many seconds, in a step of `updates` optimizer updates."""
+        calls = {"an optimizer update": self.training / updates, "a sync of the weights": self.sync}
+        return max(calls.items(), key=lambda call: call[1])
 
 
 def tokens_of_step(given: Learners) -> tuple[float, float]:
