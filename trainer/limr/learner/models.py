@@ -6,13 +6,12 @@ padding would be most of a step's memory.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedModel
 
 from limr.errors import LimrError
+from limr.hub import load_config, loading_error
 from limr.learner.layout import Layout
 from limr.ppo.logprobs import logprobs_and_entropy
 
@@ -74,16 +73,11 @@ def load_backbone(path: str, revision: str | None, dtype: str) -> PreTrainedMode
 def _load(
     kind: type[AutoModel] | type[AutoModelForCausalLM], path: str, revision: str | None, dtype: str
 ) -> PreTrainedModel:
+    config = load_config(path, revision)
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision)
         model = kind.from_pretrained(path, revision=revision, config=config, dtype=getattr(torch, dtype))
     except (OSError, ValueError, KeyError) as error:
-        kind_of_place = "directory" if Path(path).exists() else "hub id"
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LimrError(
-            f"spec.model.uri: no model could be loaded from the {kind_of_place} {path!r}: {first_line}; "
-            "it must hold a transformers model (config.json, *.safetensors, tokenizer files)"
-        ) from error
+        raise loading_error("model", path, error) from error
     for setting in ("final_logit_softcapping", "logits_scaling", "logit_scale"):
         if getattr(config.get_text_config(), setting, None) not in (None, 1, 1.0):
             raise LimrError(
