@@ -16,7 +16,7 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 # The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
 PROVIDER := node
 
-.PHONY: install demo test s3-server control-plane unit integration e2e chaos lint bench bench-operator lock clean
+.PHONY: install demo test s3-server control-plane unit integration nightly e2e chaos lint bench bench-operator lock clean
 .PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images
 
 install: $(INSTALLED)
@@ -62,6 +62,10 @@ chart-docs: $(INSTALLED)
 # The real thing on the test node, about 40 minutes; fails without `make cluster-up images` (needs root).
 e2e: $(INSTALLED)
 	$(BIN)/pytest -s tests/e2e
+
+# What takes too long for every `make test`.
+nightly: $(INSTALLED)
+	$(BIN)/pytest -m nightly tests/integration
 
 unit: $(INSTALLED)
 	$(BIN)/pytest tests/unit

@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 
 from limr.learner.group import LearnerGroup
 from limr.learner.types import LearnerSettings
-from limr.spec import PPO, Role
+from limr.spec import PPO, LearnerPods
+from limr.topology import DeviceKind
+from limr.topology import learners as learner_workers
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +29,7 @@ def ray_running() -> Iterator[None]:
         yield
 
 
-def learners(replicas: int, store: str = "unused", **settings: object) -> LearnerGroup:
+def learners(pods: int, store: str = "unused", processes: int = 1, **settings: object) -> LearnerGroup:
     ppo = PPO.model_validate(
         {
             "promptsPerStep": 8,
@@ -43,7 +45,7 @@ def learners(replicas: int, store: str = "unused", **settings: object) -> Learne
         }
     )
     group = LearnerGroup(
-        Role(replicas=replicas),
+        learner_workers(LearnerPods(replicas=pods, gpus=0, processes=processes), DeviceKind.CPU),
         LearnerSettings(
             model=str(MODEL),
             revision=None,
@@ -77,20 +79,20 @@ def reference() -> tuple[list[dict[str, float]], NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "settings"),
+    ("pods", "settings"),
     [
         (1, {"microBatchSize": 16, "packing": False}),
         (1, {"microBatchSize": 4, "packing": True}),
         (2, {"microBatchSize": 4, "packing": False, "zeroStage": 2}),
-        (2, {"microBatchSize": 16, "packing": True, "zeroStage": 3, "gradientCheckpointing": True}),
+        (1, {"microBatchSize": 16, "packing": True, "zeroStage": 3, "gradientCheckpointing": True, "processes": 2}),
     ],
-    ids=["micro-16", "packed", "two-learners-zero-2", "two-learners-zero-3-packed"],
+    ids=["micro-16", "packed", "two-pods-zero-2", "one-pod-with-two-ranks-zero-3-packed"],
 )
 def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
-    reference: tuple[list[dict[str, float]], NDArray[np.float32]], replicas: int, settings: dict[str, object]
+    reference: tuple[list[dict[str, float]], NDArray[np.float32]], pods: int, settings: dict[str, object]
 ) -> None:
     expected, expected_answer = reference
-    with closing(learners(replicas, **settings)) as group:
+    with closing(learners(pods, **settings)) as group:
         metrics, answer = trained(group, range(1, STEPS + 1)), says(group)
     for want, got in zip(expected, metrics, strict=True):
         assert got.keys() == want.keys()

@@ -89,11 +89,16 @@ def _last_words(error: RayActorError) -> str:
 
 
 def call_all(actors: Sequence[Actor], method: str, *arguments: Any, deadline_seconds: float) -> list[Any]:
-    """Calls `method` on all actors at once and returns their answers in order.
+    """Calls `method` on all actors at once and returns their answers in order, as `call_each` does."""
+    return call_each([(actor, (method, *arguments)) for actor in actors], deadline_seconds)
+
+
+def call_each(calls: Sequence[tuple[Actor, tuple[Any, ...]]], deadline_seconds: float) -> list[Any]:
+    """Makes all calls, (method, arguments…) of an actor each, at once and returns their answers in order.
 
     The actors may wait for each other (collectives), so the first one that is lost or fails ends the wait for all.
     """
-    waiting = {actor.call(method, *arguments): actor for actor in actors}
+    waiting = {actor.call(*call): actor for actor, call in calls}
     answers: dict[str, Any] = {}
     while waiting:
         ready, _ = ray.wait(list(waiting), num_returns=1, timeout=deadline_seconds)
@@ -102,4 +107,4 @@ def call_all(actors: Sequence[Actor], method: str, *arguments: Any, deadline_sec
             raise ActorLost(silent, f"did not answer within {deadline_seconds:g} seconds")
         actor = waiting.pop(ready[0])
         answers[actor.who] = wait(actor, ready[0], deadline_seconds)
-    return [answers[actor.who] for actor in actors]
+    return [answers[actor.who] for actor, _ in calls]

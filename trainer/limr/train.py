@@ -15,13 +15,14 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from limr import devices
+from limr import capacity, topology
 from limr.actors import connect
 from limr.curve import condensed
+from limr.devices import device_kind
 from limr.evaluate import Questions, ask, load_questions
 from limr.learner.group import LearnerGroup
 from limr.learner.types import LearnerSettings
-from limr.model_files import FINGERPRINT_FILE
+from limr.model_files import FINGERPRINT_FILE, scratch_folder
 from limr.records import Sampled, grade_requests, step_batch, step_metrics, text_table, trajectory_table
 from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
@@ -70,18 +71,22 @@ class Trainer:
         self._attempt = stage_input.attempt
         self._store = store
         self._journal, self._reporter, self._work = journal, reporter, workload
-        self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-")))
+        self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-", dir=scratch_folder())))
         self._grader = resources.enter_context(Grader(spec.reward))
+        kind, wait_seconds = device_kind(spec.cluster), spec.limits.wait_seconds
+        engines = topology.engines(spec.cluster.rollout, kind)
+        learners = topology.learners(spec.cluster.learner, kind)
+        self._devices = engines.devices + learners.devices
+        capacity.wait_for([learners, engines], wait_seconds)
         # Engines and learners load their libraries and models side by side.
-        self._engine_settings = engine_settings(spec, spec.ppo.max_response_tokens)
-        self._engines = EngineGroup(spec.cluster.rollout, self._engine_settings, spec.limits.wait_seconds)
+        self._engine_settings = engine_settings(spec, benchmarks_too=spec.evaluation.every_steps is not None)
+        self._engines = EngineGroup(engines, self._engine_settings, wait_seconds)
         resources.callback(self._engines.close)
-        self._learners = LearnerGroup(spec.cluster.learner, self._learner_settings(), spec.limits.wait_seconds)
+        self._learners = LearnerGroup(learners, self._learner_settings(), wait_seconds)
         resources.callback(self._learners.close)
         self._questions: list[Questions] = []
         if spec.evaluation.every_steps is not None:
             self._questions = load_questions(spec, workload.tokenizer)
-        self._devices = devices.device_count(spec.cluster, devices.cluster_has_gpus())
         self._history: list[Mapping[str, float]] = []  # metrics of every step, as the manifest has them
         # Rows and checkpoint of a step are written when its metrics are complete: the next step reports their seconds.
         self._writing = Stopwatch()

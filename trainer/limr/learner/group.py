@@ -9,36 +9,42 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from limr.actors import Actor, call_all, wait
-from limr.devices import learner_options
+from limr.actors import Actor, call_all, call_each, wait
+from limr.devices import actor_options
 from limr.learner.types import LearnerSettings, Measured, StepBatch
 from limr.rollout.group import Fingerprint
-from limr.spec import Role
 from limr.store.digest import FileRecord
 from limr.store.folders import merged
+from limr.topology import Workers, ranks
 
 # Mean absolute difference of log-probabilities, learner to engine, that rounding explains.
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.1}
 
 
 class LearnerGroup:
-    """`role.replicas` ranks of actor, critic and reference."""
+    """Ranks of actor, critic and reference, one in each of `workers`."""
 
-    def __init__(self, role: Role, settings: LearnerSettings, wait_seconds: float) -> None:
+    def __init__(self, workers: Workers, settings: LearnerSettings, wait_seconds: float) -> None:
         self._wait = wait_seconds
         self._tolerance = TOLERANCE[settings.dtype]
+        options, arguments = actor_options(workers), [settings, workers.kind]
         self._learners = [
-            Actor(f"learner {rank}", "limr.learner.learner:Learner", [settings, rank, role.replicas], options)
-            for rank, options in enumerate([learner_options(role)] * role.replicas)
+            Actor(f"learner {number}", "limr.learner.learner:Learner", arguments, options)
+            for number in range(workers.actors)
         ]
         self._firsts: list[Actor] = []  # one on each machine, known from the start on
 
     def start(self) -> None:
         """Joins the ranks into one process group and loads the models."""
+        placed = ranks(self._call("machine"))
+        ranked = sorted(zip(placed, self._learners, strict=True), key=lambda pair: pair[0].number)
+        self._learners = [learner for _, learner in ranked]
+        for rank, learner in ranked:
+            learner.who = f"learner {rank.number}"
+        self._firsts = [learner for rank, learner in ranked if rank.local_number == 0]
         first = self._learners[0]
-        self._call("start", wait(first, first.call("free_address"), self._wait))
-        machines = dict(zip(reversed(self._call("machine")), reversed(self._learners), strict=True))
-        self._firsts = list(reversed(machines.values()))
+        address = wait(first, first.call("free_address"), self._wait)
+        call_each([(learner, ("start", rank, address)) for rank, learner in ranked], self._wait)
 
     def measure(self, batch: StepBatch) -> Measured:
         """Fixes the step's experience. Per-response arrays come back in the batch's order."""

@@ -15,9 +15,12 @@ from transformers import AutoConfig
 from vllm import LLM, SamplingParams
 from vllm.outputs import RequestOutput
 
+from limr.hub import load_config
 from limr.model_files import local_model
+from limr.rollout.llm_settings import llm_arguments
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings
 from limr.tensors import WeightBundle, from_bytes
+from limr.topology import DeviceKind
 
 # It warns at every sync of each layer that has no weights of its own. Whether weights came is seen by the fingerprint.
 logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
@@ -26,20 +29,23 @@ logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(
 class Engine:
     """Holds the policy's weights of one version and samples from them."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, kind: DeviceKind, tensor_parallel: int) -> None:
         self._endpoint = settings.endpoint
+        model = local_model(settings.model, settings.endpoint)
+        load_config(model, settings.revision)  # says in one sentence what vLLM would bury below a traceback
         self._llm = LLM(
-            model=local_model(settings.model, settings.endpoint),
+            model=model,
             revision=settings.revision,
             dtype=settings.dtype,
             max_model_len=settings.max_model_len,
-            max_num_seqs=settings.max_sequences,
             seed=0,  # unused: every request brings its own
-            # CUDA graphs pay on a GPU; on a CPU, compiling costs more than it brings.
-            enforce_eager=not torch.cuda.is_available(),
             # Log-probabilities of the distribution that is sampled from, temperature included.
             logprobs_mode="processed_logprobs",
             disable_log_stats=True,
+            tensor_parallel_size=tensor_parallel,
+            # In processes of this actor, which has all the GPUs: Ray would have to find a placement for them again.
+            distributed_executor_backend="mp" if tensor_parallel > 1 else None,
+            **llm_arguments(settings.options, kind),
         )
         self._tokenizer = self._llm.get_tokenizer()
         self._version = 0

@@ -13,10 +13,11 @@ import ray
 from numpy.typing import NDArray
 
 from limr.actors import Actor, ActorLost, wait
-from limr.devices import engine_options
+from limr.devices import actor_options
 from limr.errors import LimrError
+from limr.rollout.llm_settings import engine_environment
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings, concatenate
-from limr.spec import Role
+from limr.topology import Workers
 
 log = logging.getLogger(__name__)
 
@@ -45,15 +46,16 @@ class Fingerprint:
 
 
 class EngineGroup:
-    """`role.replicas` engines. A prompt's engine depends only on its place in the batch, so runs can be repeated."""
+    """One engine in each of `workers`. A prompt's engine depends only on the prompt's place in the batch: a run can be
+    repeated."""
 
-    def __init__(self, role: Role, settings: EngineSettings, wait_seconds: float, replacements: int = 3) -> None:
-        self._role = role
+    def __init__(self, workers: Workers, settings: EngineSettings, wait_seconds: float, replacements: int = 3) -> None:
+        self._workers = workers
         self._settings = settings
         self._wait = wait_seconds
         self._replacements = replacements
         self.replaced = 0
-        self._engines = [self._spawn(index) for index in range(role.replicas)]
+        self._engines = [self._spawn(index) for index in range(workers.actors)]
         self._weights: tuple[tuple[Any, ...], Fingerprint] | None = None
 
     def sync(self, bundle: ray.ObjectRef, fingerprint: Fingerprint) -> None:
@@ -86,7 +88,9 @@ class EngineGroup:
             self._check(index, answer)
 
     def _spawn(self, index: int) -> Actor:
-        return Actor(f"engine {index}", "limr.rollout.engine:Engine", [self._settings], engine_options(self._role))
+        arguments = [self._settings, self._workers.kind, self._workers.devices_per_actor]
+        options = actor_options(self._workers, engine_environment(self._settings.options, self._workers.kind))
+        return Actor(f"engine {index}", "limr.rollout.engine:Engine", arguments, options)
 
     def _on_all(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The i-th call on the i-th engine, all at once; an engine that is lost is replaced and asked again."""
