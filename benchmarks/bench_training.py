@@ -44,6 +44,7 @@ def main() -> None:
 
 
 def of_limr(options: argparse.Namespace) -> dict[str, object]:
+    from limr import topology
     from limr.actors import connect
     from limr.learner.group import LearnerGroup
     from limr.learner.types import LearnerSettings
@@ -53,8 +54,9 @@ def of_limr(options: argparse.Namespace) -> dict[str, object]:
     from limr.rollout.group import EngineGroup
     from limr.rollout.types import EngineSettings, SamplingSettings, sample_seed
     from limr.sampler import PromptSampler
-    from limr.spec import PPO, Role
+    from limr.spec import PPO, EngineOptions, LearnerPods, RolloutPods
     from limr.stopwatch import Stopwatch
+    from limr.topology import DeviceKind
 
     os.environ |= {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     connect()
@@ -78,10 +80,12 @@ def of_limr(options: argparse.Namespace) -> dict[str, object]:
     )
     longest = max(map(len, prompts)) + options.tokens
     engines = EngineGroup(
-        Role(replicas=options.processes), EngineSettings(options.model, None, None, "float32", longest, 512), 900
+        topology.engines(RolloutPods(replicas=options.processes), DeviceKind.CPU),
+        EngineSettings(options.model, None, None, "float32", longest, EngineOptions()),
+        900,
     )
     learners = LearnerGroup(
-        Role(replicas=options.processes),
+        topology.learners(LearnerPods(replicas=options.processes), DeviceKind.CPU),
         LearnerSettings(options.model, None, "unused", None, "float32", ppo, 1, options.steps, 900),
         900,
     )

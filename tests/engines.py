@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import ray
 
+from limr import topology
 from limr.learner.group import LearnerGroup
 from limr.learner.types import LearnerSettings, StepBatch
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import EngineSettings
-from limr.spec import PPO, Role
+from limr.spec import PPO, EngineOptions, LearnerPods, RolloutPods
+from limr.topology import DeviceKind
 
 ARITHMETIC = Path(__file__).parents[1] / "examples" / "arithmetic"
 MODEL = ARITHMETIC / "model"
@@ -69,16 +71,24 @@ def learner_settings(
 
 
 def learner_group(
-    replicas: int, model: str = str(MODEL), store: str = "unused", dtype: str = "float32", **recipe: object
+    pods: int,
+    model: str = str(MODEL),
+    store: str = "unused",
+    dtype: str = "float32",
+    processes: int = 1,
+    **recipe: object,
 ) -> LearnerGroup:
     """Learners that are ready to train."""
-    group = LearnerGroup(Role(replicas=replicas), learner_settings(model, store, dtype, **recipe), wait_seconds=300)
+    workers = topology.learners(LearnerPods(replicas=pods, gpus=0, processes=processes), DeviceKind.CPU)
+    group = LearnerGroup(workers, learner_settings(model, store, dtype, **recipe), wait_seconds=300)
     group.start()
     return group
 
 
-def engine_group(model: str = str(MODEL), replicas: int = 1) -> EngineGroup:
-    return EngineGroup(Role(replicas=replicas), EngineSettings(model, None, None, "float32", 64, 64), wait_seconds=300)
+def engine_group(model: str = str(MODEL), pods: int = 1) -> EngineGroup:
+    workers = topology.engines(RolloutPods(replicas=pods, gpus=0), DeviceKind.CPU)
+    settings = EngineSettings(model, None, None, "float32", 64, EngineOptions(max_sequences=64))
+    return EngineGroup(workers, settings, wait_seconds=300)
 
 
 def step_batch(step: int, responses: int, group: int, vocabulary: int = 200, longest: int = 12) -> StepBatch:

@@ -76,7 +76,18 @@ GUARDS = part(
     nonFinite=part(action=of("Stop")),
     deviceHours=part(action=of("Stop", "Suspend")),
 )
-CLUSTER = part(learner=part(replicas=of(1, 2, 3), tolerations=of([{"key": "gpu", "tolerationSeconds": None}])))
+ENGINE = part(memoryShare=of(None, 0.5), maxSequences=of(None, 64), batchInvariant=of(True), prefixCaching=of(False))
+CLUSTER = part(
+    learner=part(
+        replicas=of(1, 2, 3),
+        gpus=of(0, 2),
+        processes=of(1, 2),
+        tolerations=of([{"key": "gpu", "tolerationSeconds": None}]),
+    ),
+    rollout=part(gpus=of(0, 2, 4), processes=of(1, 2), tensorParallel=of(1, 2, 3), engine=ENGINE),
+    scratch=part(sizeGib=of(None, 50), storageClass=of("nvme")),
+    modelCache=part(persistentVolumeClaim=of("models"), hostPath=of("/mnt/models")),
+)
 
 TRACKER = part(
     {"kind": of("tensorboard", "wandb", "mlflow")},

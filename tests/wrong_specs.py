@@ -110,6 +110,9 @@ BOUNDS = [
     of_spec("ZeRO stage 4", {"ppo": {"zeroStage": 4}}, "spec.ppo.zeroStage"),
     of_spec("share of all", {"guards": {"accuracyCollapse": {"share": 1}}}, "spec.guards.accuracyCollapse.share"),
     of_spec("no attempts", {"limits": {"attempts": 0}}, "spec.limits.attempts"),
+    of_spec("memory share above one", {"cluster": {"rollout": {"engine": {"memoryShare": 1.5}}}}, "engine.memoryShare"),
+    of_spec("topology key with a space", {"cluster": {"learner": {"topologyKey": "my rack"}}}, "topologyKey"),
+    of_spec("relative cache", {"cluster": {"modelCache": {"hostPath": "models"}}}, "cluster.modelCache.hostPath"),
     of_spec("too many GPUs", {"cluster": {"rollout": {"gpus": 17}}}, "spec.cluster.rollout.gpus"),
     tracking("unknown tracker", {"kind": "neptune"}, says='supported values: "tensorboard", "wandb", "mlflow"'),
     tracking(
@@ -136,6 +139,50 @@ RULES = [
     ),
     of_spec("batch that does not divide", {"ppo": {"trainBatchSize": 100}}, "make trainBatchSize a divisor of 8192"),
     of_spec("uneven share", {"cluster": {"learner": {"replicas": 3}}}, "256 responses cannot be shared evenly by 3"),
+    of_spec(
+        "uneven share of GPUs",
+        {"ppo": {"trainBatchSize": 4}, "cluster": {"learner": {"gpus": 8}}},
+        "4 responses cannot be shared evenly by 8 learners",
+    ),
+    of_spec(
+        "processes beside GPUs",
+        {"cluster": {"learner": {"gpus": 2, "processes": 2}}},
+        "processes stand in for GPUs, and gpus = 2 of each Pod have a process each",
+    ),
+    of_spec(
+        "GPUs that engines cannot share",
+        {"cluster": {"rollout": {"gpus": 6, "tensorParallel": 4}}},
+        "the 6 GPUs (without GPUs, the 1 processes) of a Pod do not divide into engines of tensorParallel = 4",
+    ),
+    of_spec(
+        "engine across Pods",
+        {"cluster": {"rollout": {"gpus": 4, "tensorParallel": 8}}},
+        "do not divide into engines of tensorParallel = 8",
+    ),
+    of_spec(
+        "GPUs for learners alone",
+        {"cluster": {"learner": {"gpus": 1}, "rollout": {"gpus": 0}}},
+        "one image serves both and is built for GPUs or for CPUs",
+    ),
+    of_spec(
+        "memory share of a CPU",
+        {"cluster": {"learner": {"gpus": 0}, "rollout": {"gpus": 0, "engine": {"memoryShare": 0.5}}}},
+        "have no meaning for vLLM's CPU build",
+    ),
+    of_spec(
+        "batch invariance on a CPU",
+        {"cluster": {"learner": {"gpus": 0}, "rollout": {"gpus": 0, "engine": {"batchInvariant": True}}}},
+        "have no meaning for vLLM's CPU build",
+    ),
+    of_spec("volume without a size", {"cluster": {"scratch": {"storageClass": "nvme"}}}, "write sizeGib"),
+    of_spec(
+        "cache without a place", {"cluster": {"modelCache": {}}}, "exactly one of persistentVolumeClaim and hostPath"
+    ),
+    of_spec(
+        "cache in two places",
+        {"cluster": {"modelCache": {"persistentVolumeClaim": "models", "hostPath": "/mnt/models"}}},
+        "exactly one of persistentVolumeClaim and hostPath",
+    ),
     of_spec(
         "group of one",
         {"ppo": {"algorithm": "grpo", "samplesPerPrompt": 1, "trainBatchSize": 64}},

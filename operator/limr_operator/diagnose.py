@@ -86,7 +86,8 @@ def _configuration(name: str, reason: str, words: str) -> Finding:
         return Finding(
             "SecretMissing",
             f"Pod {name} cannot start: {words}; create the Secret, with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or "
-            "with a tracker's keys, or correct credentialsSecret in spec.storage or spec.tracking",
+            "with a tracker's keys or HF_TOKEN, or correct credentialsSecret in spec.storage or spec.tracking or "
+            "spec.model.tokenSecret",
         )
     return Finding("ContainerRefused", f"Pod {name} cannot start ({reason}: {words}); mend what it names")
 

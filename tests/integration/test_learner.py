@@ -13,10 +13,12 @@ from engines import learner_group, learner_settings, ray_cluster, step_batch
 from numpy.typing import NDArray
 
 from limr.actors import Actor, results, submit, wait
-from limr.devices import learner_options
+from limr.devices import actor_options
 from limr.learner.group import LearnerGroup
 from limr.learner.types import NonFinite
-from limr.spec import Role
+from limr.spec import LearnerPods
+from limr.topology import DeviceKind, ranks
+from limr.topology import learners as learner_workers
 
 pytestmark = pytest.mark.integration
 
@@ -47,20 +49,20 @@ def reference() -> tuple[list[dict[str, float]], NDArray[np.float32]]:
 
 
 @pytest.mark.parametrize(
-    ("replicas", "recipe"),
+    ("pods", "recipe"),
     [
         (1, {"microBatchSize": 16, "packing": False}),
         (1, {"microBatchSize": 4, "packing": True}),
         (2, {"microBatchSize": 4, "packing": False, "zeroStage": 2}),
-        (2, {"microBatchSize": 16, "packing": True, "zeroStage": 3, "gradientCheckpointing": True}),
+        (1, {"microBatchSize": 16, "packing": True, "zeroStage": 3, "gradientCheckpointing": True, "processes": 2}),
     ],
-    ids=["micro-16", "packed", "two-learners-zero-2", "two-learners-zero-3-packed"],
+    ids=["micro-16", "packed", "two-pods-zero-2", "one-pod-with-two-ranks-zero-3-packed"],
 )
 def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
-    reference: tuple[list[dict[str, float]], NDArray[np.float32]], replicas: int, recipe: dict[str, object]
+    reference: tuple[list[dict[str, float]], NDArray[np.float32]], pods: int, recipe: dict[str, object]
 ) -> None:
     expected, expected_answer = reference
-    with closing(learner_group(replicas, **recipe)) as group:
+    with closing(learner_group(pods, **recipe)) as group:
         metrics, answer = trained(group, range(1, STEPS + 1)), says(group)
     for want, got in zip(expected, metrics, strict=True):
         assert got.keys() == want.keys()
@@ -96,26 +98,24 @@ def test_group_methods_raise_what_was_rewarded(algorithm: str) -> None:
 @contextmanager
 def inspected(replicas: int, dtype: str = "float32", **recipe: object) -> Iterator[Callable[..., list[Any]]]:
     """Started InspectedLearners; calls one method on all of them and returns their answers."""
-    given = learner_settings(dtype=dtype, packing=False, **recipe)
-    ranks = [
-        Actor(
-            f"learner {rank}",
-            "inspected_learner:InspectedLearner",
-            [given, rank, replicas],
-            learner_options(Role()),
-        )
-        for rank in range(replicas)
+    workers = learner_workers(LearnerPods(replicas=1, gpus=0, processes=replicas), DeviceKind.CPU)
+    arguments = [learner_settings(dtype=dtype, packing=False, **recipe), workers.kind]
+    learners = [
+        Actor(f"learner {number}", "inspected_learner:InspectedLearner", arguments, actor_options(workers))
+        for number in range(replicas)
     ]
 
     def on_all(method: str, *arguments: object) -> list[Any]:
-        return results(submit(ranks, method, *arguments), 300)
+        return results(submit(learners, method, *arguments), 300)
 
     try:
-        on_all("start", wait(ranks[0], ranks[0].call("free_address"), 300))
+        address = wait(learners[0], learners[0].call("free_address"), 300)
+        placed = zip(ranks(["here"] * replicas), learners, strict=True)
+        results({learner.call("start", rank, address): learner for rank, learner in placed}, 300)
         yield on_all
     finally:
-        for rank in ranks:
-            rank.kill()
+        for learner in learners:
+            learner.kill()
 
 
 @pytest.mark.parametrize("stage", [2, 3])

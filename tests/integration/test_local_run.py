@@ -13,7 +13,6 @@ import pytest
 from local_lab import SECONDS, Lab, processes_of
 
 from limr.local.ray_cluster import RayCluster
-from limr.spec import Cluster
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +48,7 @@ def listening_elsewhere(folder: Path) -> list[str]:
 
 def test_ray_serves_this_run_alone_and_leaves_nothing(tmp_path: Path) -> None:
     link = tmp_path / "ray"
-    cluster = RayCluster(Cluster(), tmp_path / "ray.log", link)
+    cluster = RayCluster(tmp_path / "ray.log", link)
     try:
         environment = dict(cluster.environment())
         assert environment["RAY_ADDRESS"].startswith("127.0.0.1:")

@@ -59,3 +59,12 @@ def test_specs_on_the_pages_are_valid() -> None:
 def test_links_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?://)([^)#]+)[^)]*\)", page.read_text("utf-8")):
         assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_oldest_driver_is_that_of_the_cuda_that_images_have() -> None:
+    """https://docs.nvidia.com/deploy/cuda-compatibility: CUDA 13.x runs on drivers from 580 on."""
+    pins = (ROOT / "requirements/trainer-gpu.txt").read_text("utf-8")
+    (version,) = re.findall(r"^nvidia-cuda-runtime==(\d+\.\d+)\.", pins, re.MULTILINE)
+    assert version.split(".")[0] == "13"
+    page = (DOCS / "gpu-pools.md").read_text("utf-8")
+    assert f"built for CUDA {version}. Nodes need NVIDIA driver **580** or newer" in page

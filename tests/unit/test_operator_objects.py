@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from limr.config_map import INPUT
 from limr.plan import MAX_ATTEMPTS, Child, child_name
@@ -18,7 +20,7 @@ from limr_operator import names
 from limr_operator.objects import Attempt, Defaults, Manifest, manifests, spec_digest
 from limr_operator.objects.cluster import RAY_VERSION
 from limr_operator.objects.overlay import merged
-from limr_operator.objects.pod import object_store_bytes
+from limr_operator.objects.volumes import object_store_bytes
 
 ROOT = Path(__file__).parents[2]
 DEFAULTS = Defaults("trainer:1")
@@ -110,7 +112,7 @@ def test_every_pod_fits_the_restricted_standard(one: Attempt) -> None:
 def test_roles_of_a_ray_job() -> None:
     roles = {
         "learner": {"replicas": 2, "gpus": 1, "memoryGib": 10, "nodeSelector": {"pool": "h100"}},
-        "rollout": {"replicas": 3, "gpus": 0, "cpus": 2.5, "tolerations": [{"key": "spot", "operator": "Exists"}]},
+        "rollout": {"replicas": 3, "gpus": 1, "cpus": 2.5, "tolerations": [{"key": "spot", "operator": "Exists"}]},
         "driver": {"cpus": 0.1, "memoryGib": 2},
     }
     job = made(attempt(cluster=roles, schedule={"queue": "research", "priorityClass": "high"}))["RayJob"]
@@ -126,11 +128,173 @@ def test_roles_of_a_ray_job() -> None:
         "requests": {"cpu": "1000m", "memory": "10240Mi", "nvidia.com/gpu": "1"},
         "limits": {"memory": "10240Mi", "nvidia.com/gpu": "1"},
     }
-    assert rollout["template"]["spec"]["containers"][0]["resources"] == {"requests": {"cpu": "2500m"}}
+    assert rollout["template"]["spec"]["containers"][0]["resources"] == {
+        "requests": {"cpu": "2500m", "nvidia.com/gpu": "1"},
+        "limits": {"nvidia.com/gpu": "1"},
+    }
     assert rollout["template"]["spec"]["tolerations"] == [{"key": "spot", "operator": "Exists"}]
     store = object_store_bytes(attempt(cluster=roles).stage_input.experiment.spec.cluster.driver)
     assert cluster["headGroupSpec"]["rayStartParams"]["object-store-memory"] == str(store)
     assert cluster["authOptions"] == {"mode": "token"}
+
+
+def groups(one: Attempt) -> dict[str, Manifest]:
+    """Ray worker groups, by name."""
+    return {group["groupName"]: group for group in made(one)["RayJob"]["spec"]["rayClusterSpec"]["workerGroupSpecs"]}
+
+
+def offered(group: Manifest) -> tuple[int, str, Any]:
+    """Pods, and of each: GPUs and what it tells Ray that it offers beside them."""
+    start = group["rayStartParams"]
+    return group["replicas"], start["num-gpus"], json.loads(json.loads(start["resources"]))
+
+
+def test_pods_with_eight_gpus_offer_a_place_for_each_rank_and_engine() -> None:
+    found = groups(
+        attempt(
+            cluster={
+                "learner": {"replicas": 2, "gpus": 8},
+                "rollout": {"replicas": 3, "gpus": 8, "tensorParallel": 4},
+            }
+        )
+    )
+    assert offered(found["learner"]) == (2, "8", {"limr_learner": 8})
+    assert offered(found["rollout"]) == (3, "8", {"limr_rollout": 2})
+    for group in found.values():
+        (container,) = group["template"]["spec"]["containers"]
+        assert container["resources"]["limits"] == {"nvidia.com/gpu": "8"}
+
+
+def test_pods_without_gpus_offer_a_place_for_each_process() -> None:
+    found = groups(
+        attempt(
+            cluster={
+                "learner": {"gpus": 0, "processes": 2},
+                "rollout": {"gpus": 0, "processes": 4, "tensorParallel": 2},
+            }
+        )
+    )
+    assert offered(found["learner"]) == (1, "0", {"limr_learner": 2})
+    assert offered(found["rollout"]) == (1, "0", {"limr_rollout": 2})
+    for group in found.values():
+        assert "limits" not in group["template"]["spec"]["containers"][0]["resources"]
+
+
+def near(template: Manifest) -> list[tuple[int, str]]:
+    """Weights and keys of the Pod's preferred affinity to Pods of its own group."""
+    terms = template["spec"]["affinity"]["podAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    for term in terms:
+        assert term["podAffinityTerm"]["labelSelector"]["matchLabels"] == template["metadata"]["labels"]
+    return [(term["weight"], term["podAffinityTerm"]["topologyKey"]) for term in terms]
+
+
+@pytest.mark.parametrize("make", [attempt, shared])
+def test_learners_prefer_to_be_near_each_other(make: Callable[..., Attempt]) -> None:
+    found = templates(make(cluster={"learner": {"replicas": 2}}))
+    assert near(found["learner"]) == [(100, "kubernetes.io/hostname"), (50, "topology.kubernetes.io/zone")]
+    assert "affinity" not in found["rollout"]["spec"]
+    assert "affinity" not in templates(make())["learner"]["spec"], "one Pod has nobody to be near to"
+
+
+def test_learners_prefer_one_value_of_the_topology_key() -> None:
+    node = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}}
+    learner = {"replicas": 2, "topologyKey": "example.com/rack", "affinity": node}
+    template = templates(attempt(cluster={"learner": learner}))["learner"]
+    assert near(template) == [(100, "example.com/rack")]
+    assert template["spec"]["affinity"]["nodeAffinity"] == node["nodeAffinity"]
+    assert "annotations" not in template["metadata"]
+    amended = {**learner, "affinity": {"podAffinity": {}}}
+    assert templates(attempt(cluster={"learner": amended}))["learner"]["spec"]["affinity"] == {"podAffinity": {}}
+
+
+def test_kueue_is_asked_for_the_topology_that_is_named() -> None:
+    def annotations(**learner: Any) -> Any:
+        one = attempt(cluster={"learner": {"replicas": 2, **learner}}, schedule={"queue": "research"})
+        return templates(one)["learner"]["metadata"].get("annotations")
+
+    assert annotations(topologyKey="example.com/rack") == {
+        "kueue.x-k8s.io/podset-preferred-topology": "example.com/rack"
+    }
+    assert annotations() is None, "Kueue admits nothing whose topology it does not know"
+
+
+def volume(template: Manifest, name: str) -> tuple[Manifest, str, dict[str, str]]:
+    """The volume's source, where it is mounted, and the variables that point there or below."""
+    (container,) = template["spec"]["containers"]
+    (source,) = [entry for entry in template["spec"]["volumes"] if entry["name"] == name]
+    (path,) = [mount["mountPath"] for mount in container["volumeMounts"] if mount["name"] == name]
+    variables = {entry["name"]: entry["value"] for entry in container["env"] if entry.get("value", "").startswith(path)}
+    return {key: value for key, value in source.items() if key != "name"}, path, variables
+
+
+@pytest.mark.parametrize(
+    ("scratch", "source"),
+    [
+        ({}, {"emptyDir": {}}),
+        ({"sizeGib": 0.5}, {"emptyDir": {"sizeLimit": "512Mi"}}),
+        (
+            {"sizeGib": 400, "storageClass": "nvme"},
+            {
+                "ephemeral": {
+                    "volumeClaimTemplate": {
+                        "spec": {
+                            "accessModes": ["ReadWriteOnce"],
+                            "storageClassName": "nvme",
+                            "resources": {"requests": {"storage": "409600Mi"}},
+                        }
+                    }
+                }
+            },
+        ),
+    ],
+)
+def test_learners_have_the_scratch_volume(scratch: dict[str, Any], source: Manifest) -> None:
+    found = templates(attempt(cluster={"scratch": scratch}))
+    assert volume(found["learner"], "scratch") == (source, "/scratch", {"LIMR_SCRATCH": "/scratch"})
+    assert volume(found["driver"], "scratch") == ({"emptyDir": {}}, "/scratch", {"LIMR_SCRATCH": "/scratch"})
+    assert "scratch" not in {entry["name"] for entry in found["rollout"]["spec"]["volumes"]}
+
+
+@pytest.mark.parametrize(
+    ("cache", "source"),
+    [
+        ({"persistentVolumeClaim": "models"}, {"persistentVolumeClaim": {"claimName": "models"}}),
+        ({"hostPath": "/mnt/models"}, {"hostPath": {"path": "/mnt/models", "type": "Directory"}}),
+    ],
+)
+def test_pods_with_models_share_the_cache(cache: dict[str, str], source: Manifest) -> None:
+    for template in templates(attempt(cluster={"modelCache": cache})).values():
+        found, path, variables = volume(template, "model-cache")
+        assert (found, path) == (source, "/cache")
+        assert {"HF_HOME", "LIMR_MODEL_CACHE", "VLLM_CACHE_ROOT", "TRITON_CACHE_DIR"} < variables.keys()
+        assert {"TORCH_EXTENSIONS_DIR", "TORCHINDUCTOR_CACHE_DIR"} < variables.keys()
+        assert len(set(variables.values())) == len(variables)
+    (template,) = templates(attempt(StageKind.SELECTION, cluster={"modelCache": cache})).values()
+    assert "model-cache" not in {entry["name"] for entry in template["spec"]["volumes"]}
+
+
+def test_pods_that_load_models_have_the_token_of_the_hub() -> None:
+    model = {"uri": "org/gated", "tokenSecret": "hub"}
+    expected = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN"}}}
+    for template in templates(attempt(model=model)).values():
+        assert expected in template["spec"]["containers"][0]["env"]
+    (template,) = templates(attempt(StageKind.SELECTION, model=model)).values()
+    assert expected not in template["spec"]["containers"][0]["env"]
+
+
+def test_the_overlay_for_rdma_gives_what_nccl_needs() -> None:
+    """It is the one of the page on GPU pools."""
+    page = (ROOT / "docs/gpu-pools.md").read_text("utf-8")
+    (block,) = [text for text in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "IPC_LOCK" in text]
+    cluster = yaml.safe_load(block)["cluster"]
+    template = templates(attempt(cluster=cluster))["learner"]
+    (container,) = template["spec"]["containers"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["IPC_LOCK"]}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "8", "rdma/hca_shared_devices_a": "1"}
+    assert container["resources"]["requests"]["nvidia.com/gpu"] == "8"
+    variables = {entry["name"]: entry.get("value") for entry in container["env"]}
+    assert {"NCCL_IB_HCA", "NCCL_SOCKET_IFNAME", "LIMR_SCRATCH", "LIMR_PLACEMENT"} < variables.keys()
 
 
 def test_the_log_of_a_ray_job_is_also_the_output_of_its_head() -> None:
@@ -214,7 +378,7 @@ def test_a_pod_template_is_amended_but_keeps_our_labels() -> None:
     variables = [entry["name"] for entry in template["spec"]["containers"][0]["env"]]
     assert "HF_TOKEN" in variables
     assert "HOME" in variables
-    assert [volume["name"] for volume in template["spec"]["volumes"]] == ["tmp", "shm", "data"]
+    assert [volume["name"] for volume in template["spec"]["volumes"]] == ["tmp", "shm", "scratch", "data"]
 
 
 def test_overlay_rules() -> None:

@@ -19,6 +19,7 @@ from limr.sizing.plan import ResourcePlan, make_plan, topology_of
 from limr.sizing.stage import offloads
 from limr.spec import PPO, Spec
 from limr.spec.cluster import GpuType
+from limr.topology import DeviceKind
 from limr.validate import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "qwen2.5-math-7b"
@@ -33,12 +34,12 @@ def example(*settings: str) -> Spec:
 
 def planned(*settings: str, model: Architecture = QWEN, **topology: Any) -> ResourcePlan:
     spec = example(*settings)
-    return make_plan(spec, model, replace(topology_of(spec, on_gpus=True), **topology))
+    return make_plan(spec, model, replace(topology_of(spec, DeviceKind.CUDA), **topology))
 
 
 def found(*settings: str, model: Architecture = QWEN, **topology: Any) -> list[tuple[str, str]]:
     spec = example(*settings)
-    plan = make_plan(spec, model, replace(topology_of(spec, on_gpus=True), **topology))
+    plan = make_plan(spec, model, replace(topology_of(spec, DeviceKind.CUDA), **topology))
     return [(str(finding.severity), finding.field) for finding in find(spec, plan)]
 
 
@@ -111,13 +112,13 @@ def test_tensor_parallel_must_divide_the_heads(parallel: int, wrong: bool) -> No
 def test_a_model_that_does_not_fit_is_refused_with_a_remedy_that_fits() -> None:
     spec = example("spec.ppo.gradientCheckpointing=false")
     with pytest.raises(DoesNotFit, match=r"a rank needs .* of a h100-80gb, .*; write ppo.gradientCheckpointing: true"):
-        refuse_what_does_not_fit(find(spec, make_plan(spec, QWEN, topology_of(spec, on_gpus=True))))
+        refuse_what_does_not_fit(find(spec, make_plan(spec, QWEN, topology_of(spec, DeviceKind.CUDA))))
     assert found("spec.ppo.gradientCheckpointing=true") == []
 
 
 def test_warnings_refuse_nothing() -> None:
     spec = example("spec.ppo.offloadOptimizer=true", "spec.cluster.learner.memoryGib=400")
-    findings = find(spec, make_plan(spec, QWEN, topology_of(spec, on_gpus=True)))
+    findings = find(spec, make_plan(spec, QWEN, topology_of(spec, DeviceKind.CUDA)))
     assert [finding.severity for finding in findings] == [Severity.WARNING]
     refuse_what_does_not_fit(findings)
 
@@ -142,7 +143,7 @@ def test_a_tiny_model_asks_for_no_kind_of_gpu() -> None:
 
 def test_without_gpus_nothing_is_said_of_them() -> None:
     spec = example("spec.ppo.gradientCheckpointing=false")
-    plan = make_plan(spec, TINY, topology_of(spec, on_gpus=False))
+    plan = make_plan(spec, TINY, topology_of(spec, DeviceKind.CPU))
     assert find(spec, plan) == []
     assert (plan.topology.ranks, plan.time, plan.memory.host) == (1, None, 0)
 

@@ -61,11 +61,12 @@ def test_every_mistake_at_once() -> None:
         "spec.arms[3].size: give exactly one of sameAs, count, fraction",
         "spec.evaluation.benchmarks[0]: temperature 0 (greedy) gives the same response every time; "
         "set samples: 1 or a temperature",
-        "spec.cluster.nodeSelector: unknown field; known here: image, imagePullSecrets, driver, learner, rollout",
+        "spec.cluster.nodeSelector: unknown field; known here: image, imagePullSecrets, driver, learner, rollout, "
+        "scratch, modelCache",
         "spec.limit: unknown field; did you mean limits?",
         "spec.arms: 'lim' stands twice; rename one",
         "spec.ppo.trainBatchSize: 256 responses cannot be shared evenly by 3 learners; "
-        "write a multiple of cluster.learner.replicas",
+        "write a multiple of cluster.learner.replicas × cluster.learner.gpus (without GPUs, cluster.learner.processes)",
         "spec.selection.strategy: there is no strategy 'lmi'; did you mean lim? Otherwise write one of "
         "lim, linear, random, full, passrate, variance, or install the package that brings it "
         "(entry point limr.strategies)",

@@ -1,21 +1,21 @@
-"""What each process gets of the machine: GPUs where the cluster has them, else a fair share of the cores."""
+"""What each kind of device needs: environment variables, vLLM's and DeepSpeed's settings; and which kind a stage has.
+
+The spec decides that on a cluster. On one machine a spec for GPUs also runs without any, so there the machine decides.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import ray
+from limr.spec import Cluster
+from limr.topology import DeviceKind, Workers, asked_kind
 
-from limr.spec import Cluster, Role
-
-# vLLM's CPU build, as measured to work.
-ENGINE_ENVIRONMENT = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-    "TORCHDYNAMO_DISABLE": "1",
-}
-# Nothing phones home.
+# Libraries send no usage data, and print what someone must act on.
 QUIET_ENVIRONMENT = {
     "VLLM_NO_USAGE_STATS": "1",
     "DO_NOT_TRACK": "1",
@@ -23,11 +23,9 @@ QUIET_ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "HF_HUB_DISABLE_TELEMETRY": "1",
 }
-
-
 # On a CPU, learners and engines share the cores: idle threads must not spin. And glibc must not give every large tensor
 # back to the kernel, which would have to clear its pages again for the next: a quarter of a training step.
-SHARED_CORES_ENVIRONMENT = {
+_SHARED_CORES = {
     "OMP_WAIT_POLICY": "PASSIVE",
     "KMP_BLOCKTIME": "0",
     "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
@@ -36,40 +34,75 @@ SHARED_CORES_ENVIRONMENT = {
 }
 
 
-def cluster_has_gpus() -> bool:
-    return bool(ray.cluster_resources().get("GPU"))
+@dataclass(frozen=True)
+class DeviceSettings:
+    process_group: str  # torch.distributed's backend
+    learner_environment: Mapping[str, str]
+    engine_environment: Mapping[str, str]
+    engine_arguments: Mapping[str, Any]  # of vllm.LLM
 
 
-def device_count(cluster: Cluster, on_gpus: bool) -> int:
-    """Devices that a stage holds while it runs: GPUs, or processes where there are none."""
-    roles = (cluster.learner, cluster.rollout)
-    return sum(role.replicas * (role.gpus if on_gpus else 1) for role in roles)
+DEVICE_SETTINGS: Mapping[DeviceKind, DeviceSettings] = {
+    DeviceKind.CUDA: DeviceSettings(
+        process_group="nccl",
+        learner_environment={"DS_ACCELERATOR": "cuda", **QUIET_ENVIRONMENT},
+        engine_environment=QUIET_ENVIRONMENT,
+        engine_arguments={"enforce_eager": False},  # compiled, and with CUDA graphs
+    ),
+    DeviceKind.CPU: DeviceSettings(
+        process_group="gloo",
+        learner_environment={"DS_ACCELERATOR": "cpu", **QUIET_ENVIRONMENT, **_SHARED_CORES},
+        # vLLM's CPU build, as measured to work. Compiling costs more there than it brings.
+        engine_environment={
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_CPU_KVCACHE_SPACE": "2",  # GiB
+            "TORCHDYNAMO_DISABLE": "1",
+            **QUIET_ENVIRONMENT,
+            **_SHARED_CORES,
+        },
+        engine_arguments={"enforce_eager": True},
+    ),
+}
 
 
-def learner_options(role: Role) -> dict[str, Any]:
-    environment = {"DS_ACCELERATOR": "cuda" if cluster_has_gpus() else "cpu"}
-    return _options("learner", role, environment)
+def on_a_cluster() -> bool:
+    """Whether each worker group has Pods of its own: the operator's Pods have this variable."""
+    return os.environ.get("LIMR_PLACEMENT") == "roles"
 
 
-def engine_options(role: Role) -> dict[str, Any]:
-    environment = dict(ENGINE_ENVIRONMENT)
-    if not cluster_has_gpus():
-        environment["VLLM_CPU_KVCACHE_SPACE"] = "2"  # GiB
-    return _options("rollout", role, environment)
+def device_kind(cluster: Cluster) -> DeviceKind:
+    """The kind of all learners and engines of a stage."""
+    return asked_kind(cluster) if on_a_cluster() or machine_gpus() else DeviceKind.CPU
 
 
-def _options(name: str, role: Role, environment: dict[str, str]) -> dict[str, Any]:
-    on_gpus = cluster_has_gpus()
-    # On one machine learners and engines take turns, so each kind may use all cores.
-    threads = max(1, round(role.cpus) if on_gpus else (os.cpu_count() or 1) // role.replicas)
-    variables = {**environment, **QUIET_ENVIRONMENT, "OMP_NUM_THREADS": str(threads)}
-    if not on_gpus:
-        variables |= SHARED_CORES_ENVIRONMENT
+def machine_gpus(folder: Path = Path("/dev")) -> int:
+    """How many NVIDIA GPUs processes of this machine see."""
+    present = sum(bool(re.fullmatch(r"nvidia\d+", file.name)) for file in folder.iterdir())
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return present if visible is None else min(present, len([entry for entry in visible.split(",") if entry.strip()]))
+
+
+def actor_options(workers: Workers, variables: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Ray's options for each actor of the group; `variables` of the environment stand beside the device's own."""
+    settings = DEVICE_SETTINGS[workers.kind]
+    own = settings.learner_environment if workers.group == "learner" else settings.engine_environment
+    environment = {**own, "OMP_NUM_THREADS": str(_threads(workers)), **(variables or {})}
+    # A Pod of a group has as many of the group's resource as actors, so that they come to Pods of their group and each
+    # Pod has its share. CPUs are Kubernetes' concern: a Pod may have less than one.
+    resources = {f"limr_{workers.group}": 1} if on_a_cluster() else {}
     return {
-        "num_gpus": role.gpus if on_gpus else 0,
-        "num_cpus": role.cpus if on_gpus else 0,
-        # On a cluster each role has Pods of its own, with one such resource each.
-        "resources": {f"limr_{name}": 1} if os.environ.get("LIMR_PLACEMENT") == "roles" else {},
+        "num_gpus": workers.devices_per_actor if workers.kind is DeviceKind.CUDA else 0,
+        "num_cpus": 0,
+        "resources": resources,
         "max_restarts": 0,
-        "runtime_env": {"env_vars": variables},
+        "runtime_env": {"env_vars": environment},
     }
+
+
+def _threads(workers: Workers) -> int:
+    """Of each process, at least one."""
+    if workers.kind is DeviceKind.CUDA:
+        return max(1, int(workers.cpus_per_pod / workers.actors_per_pod))
+    # On one machine learners and engines take turns, so each kind may use all cores.
+    return max(1, (os.cpu_count() or 1) // workers.devices)

@@ -10,9 +10,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from limr import dataset, devices
+from limr import capacity, dataset, topology
 from limr.actors import Work, connect, total_work
 from limr.dataset import Prompt
+from limr.devices import device_kind
 from limr.liveness import Liveness, answer_seconds
 from limr.model_files import FINGERPRINT_FILE, local_model
 from limr.prompts import load_tokenizer, tokenize
@@ -147,6 +148,7 @@ class _Evaluation:
         self._started = time.monotonic()
         self._ledger = Ledger()
         self._grader = resources.enter_context(Grader(spec.reward))
+        self._workers = topology.engines(spec.cluster.rollout, device_kind(spec.cluster))
         self._engines: EngineGroup | None = None
         self._resources = resources
         self._done = 0  # models
@@ -226,14 +228,12 @@ class _Evaluation:
 
     def _start_engines(self) -> EngineGroup:
         spec = self._spec
-        longest = max(questions.settings.max_tokens for questions in self._benchmarks)
-        settings = engine_settings(spec, max(longest, spec.ppo.max_response_tokens))
-        return EngineGroup(spec.cluster.rollout, settings, spec.limits.wait_seconds, self._watch)
+        capacity.wait_for([self._workers], spec.limits.wait_seconds)
+        settings = engine_settings(spec, benchmarks_too=True)
+        return EngineGroup(self._workers, settings, spec.limits.wait_seconds, self._watch)
 
     def _cost(self) -> Ledger:
-        rollout = self._spec.cluster.rollout
-        held = rollout.replicas * (rollout.gpus if devices.cluster_has_gpus() else 1)
-        seconds = held * (time.monotonic() - self._started)
+        seconds = self._workers.devices * (time.monotonic() - self._started)
         return self._ledger + Ledger(device_seconds=seconds)
 
     def _say(self, part: str) -> None:

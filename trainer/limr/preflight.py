@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import json
 
+from limr.devices import device_kind
 from limr.evaluate import load_questions
 from limr.model_files import local_model
 from limr.prompts import load_tokenizer, tokenize
 from limr.reward.pool import Grader
-from limr.sizing.plan import has_gpus
 from limr.sizing.stage import plan_stage
 from limr.stage import Output, StageInput
 from limr.store.base import Store
@@ -25,7 +25,7 @@ from limr.workload import load_prompts
 def run_stage(stage_input: StageInput, store: Store) -> dict[str, Output]:
     """Output "summary": how much there is to train on and to evaluate. Raises LimrError."""
     spec = stage_input.experiment.spec
-    plan_stage(spec, has_gpus(spec))
+    plan_stage(spec, device_kind(spec.cluster))
     with Grader(spec.reward.model_copy(update={"workers": 1})) as grader:
         prompts = load_prompts(spec)
         tokenizer = load_tokenizer(local_model(spec.model.uri, spec.storage.endpoint), spec.model.revision)

@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase
 
 from limr.dataset import Prompt
 from limr.errors import LimrError
+from limr.hub import loading_error
 from limr.spec import PromptFormat
 
 MAX_ROWS_SHOWN = 10
@@ -18,8 +19,7 @@ def load_tokenizer(model: str, revision: str | None) -> PreTrainedTokenizerBase:
     try:
         return AutoTokenizer.from_pretrained(model, revision=revision)
     except (OSError, ValueError, KeyError) as error:
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise LimrError(f"spec.model.uri: no tokenizer could be loaded from {model!r}: {first_line}") from error
+        raise loading_error("tokenizer", model, error) from error
 
 
 def tokenize(

@@ -16,13 +16,14 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from limr import devices
+from limr import capacity, topology
 from limr.actors import Work, connect, total_work
+from limr.devices import device_kind
 from limr.evaluate import Questions, ask, load_questions
 from limr.learner.group import LEARNER, LearnerGroup
 from limr.learner.types import LearnerSettings, NonFinite
 from limr.liveness import Liveness, answer_seconds
-from limr.model_files import FINGERPRINT_FILE
+from limr.model_files import FINGERPRINT_FILE, scratch_folder
 from limr.records import Sampled, grade_requests, step_batch, step_metrics, text_table, trajectory_table
 from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
@@ -80,22 +81,25 @@ class Trainer:
         self._attempt = stage_input.attempt
         self._store = store
         self._journal, self._reporter, self._work = journal, reporter, workload
-        self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-")))
+        self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-", dir=scratch_folder())))
         self._grader = resources.enter_context(Grader(spec.reward))
-        self._plan = plan_stage(spec, devices.cluster_has_gpus())  # before GPUs are held by what cannot fit
+        kind, limit = device_kind(spec.cluster), spec.limits.wait_seconds
+        self._plan = plan_stage(spec, kind)
+        engines = topology.engines(spec.cluster.rollout, kind)
+        learners = topology.learners(spec.cluster.learner, kind)
+        capacity.wait_for([learners, engines], limit)
         # Engines and learners load their libraries and models side by side.
-        self._engine_settings = engine_settings(spec, spec.ppo.max_response_tokens)
-        limit = spec.limits.wait_seconds
-        self._engines = EngineGroup(spec.cluster.rollout, self._engine_settings, limit, self._watch)
+        self._engine_settings = engine_settings(spec, benchmarks_too=spec.evaluation.every_steps is not None)
+        self._engines = EngineGroup(engines, self._engine_settings, limit, self._watch)
         resources.callback(self._engines.close)
-        self._learners = LearnerGroup(spec.cluster.learner, self._learner_settings(), limit, self._watch, learner)
+        self._learners = LearnerGroup(learners, self._learner_settings(), limit, self._watch, learner)
         resources.callback(self._learners.close)
         self._liveness = liveness
         liveness.follow(vital=lambda: self._learners.actors, others=lambda: self._engines.actors)
         self._questions: list[Questions] = []
         if spec.evaluation.every_steps is not None:
             self._questions = load_questions(spec, workload.tokenizer)
-        held = devices.device_count(spec.cluster, devices.cluster_has_gpus())
+        held = engines.devices + learners.devices
         self._progress = TrainingProgress(reporter, workload.steps, held, self._checkpoint_step)
         self._step_clock = StepClock()
         self._droppable = True  # whether a stop may end what is at work

@@ -7,10 +7,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from limr.spec import Experiment, Role
+from limr.spec import Experiment, LearnerPods, RolloutPods
+from limr.topology import DeviceKind, Workers, engines, learners
 from limr_operator import names
 from limr_operator.objects import pod
 from limr_operator.objects.common import Manifest, Workplace, shared_workplace
+from limr_operator.objects.volumes import object_store_bytes
+
+WorkerPods = LearnerPods | RolloutPods
 
 RAY_VERSION = "2.60.0"  # of the trainer image; a test compares it with the requirements
 
@@ -30,7 +34,7 @@ def spec_digest(experiment: Experiment, defaults: pod.Defaults) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def roles(experiment: Experiment) -> dict[str, Role]:
+def roles(experiment: Experiment) -> dict[str, WorkerPods]:
     cluster = experiment.spec.cluster
     return {"learner": cluster.learner, "rollout": cluster.rollout}
 
@@ -40,7 +44,7 @@ def queue_label(experiment: Experiment) -> dict[str, str]:
     return {names.QUEUE: queue} if queue else {}
 
 
-def ray_cluster_spec(place: Workplace, workers: Mapping[str, Role], defaults: pod.Defaults) -> Manifest:
+def ray_cluster_spec(place: Workplace, workers: Mapping[str, WorkerPods], defaults: pod.Defaults) -> Manifest:
     driver = place.experiment.spec.cluster.driver
     return {
         "rayVersion": RAY_VERSION,
@@ -57,7 +61,8 @@ def ray_cluster_spec(place: Workplace, workers: Mapping[str, Role], defaults: po
     }
 
 
-def _group(place: Workplace, name: str, role: Role, defaults: pod.Defaults) -> Manifest:
+def _group(place: Workplace, name: str, role: WorkerPods, defaults: pod.Defaults) -> Manifest:
+    workers = _workers(role)
     return {
         "groupName": name,
         "replicas": role.replicas,
@@ -65,14 +70,21 @@ def _group(place: Workplace, name: str, role: Role, defaults: pod.Defaults) -> M
         "maxReplicas": role.replicas,
         "rayStartParams": {
             "num-cpus": str(max(1, round(role.cpus))),
-            # An actor asks for its role's resource, so that it comes to a Pod of its role: limr.devices.
-            "resources": json.dumps(json.dumps({f"limr_{name}": 1})),
+            "num-gpus": str(workers.gpus_per_pod),
+            # An actor asks for one of its group's resource, so that it comes to a Pod of its group: limr.devices.
+            "resources": json.dumps(json.dumps({f"limr_{name}": workers.actors_per_pod})),
             **_object_store(role),
         },
         "template": pod.template(place, name, role, defaults, None),
     }
 
 
+def _workers(role: WorkerPods) -> Workers:
+    """What works in the group's Pods; the trainer's drivers count by the same functions."""
+    kind = DeviceKind.CUDA if role.gpus else DeviceKind.CPU
+    return engines(role, kind) if isinstance(role, RolloutPods) else learners(role, kind)
+
+
 def _object_store(place: Any) -> dict[str, str]:
-    size = pod.object_store_bytes(place)
+    size = object_store_bytes(place)
     return {"object-store-memory": str(size)} if size else {}

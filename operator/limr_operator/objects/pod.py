@@ -12,15 +12,16 @@ from limr.stage_log import CONTAINER_OUTPUT
 from limr_operator import names
 from limr_operator.objects.common import Manifest, Workplace
 from limr_operator.objects.overlay import merged
+from limr_operator.objects.placement import placement, topology_annotations
+from limr_operator.objects.volumes import Volume, volumes
 
 CONTAINER = "limr"
 USER = 65532
-CA_FOLDER = "/etc/limr/ca"
+HUB_TOKEN = "HF_TOKEN"  # as huggingface_hub calls it, and as model.tokenSecret has it
 OUTPUT_OF_CONTAINER = "/proc/1/fd/1"  # may be opened by processes of the same user
 # Longest time from SIGTERM until a Pod is killed: a machine that is taken away leaves time for the operator to see it,
 # and for the stage to stop.
 GRACE_SECONDS = 2 * STOP_SECONDS
-OBJECT_STORE_SHARE = 0.4  # of a Pod's memory: weights on their way from learner to engines lie there
 
 # Keeps a Pod of a Ray cluster alive while it works, though it was asked to go: the operator sees that, asks the stage
 # to checkpoint and end, and then no actor and no driver is left. (The brackets keep the pattern from itself.)
@@ -49,11 +50,13 @@ class Defaults:
 def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, command: list[str] | None) -> Manifest:
     """`command` None leaves starting to KubeRay. Only the Pod with the driver can speak to the API."""
     spec = workplace.experiment.spec
+    mounted = volumes(spec, role, place, on_ray=not command)
+    labels = {**workplace.pod_labels, names.ROLE: role}
     container: Manifest = {
         "name": CONTAINER,
         "image": spec.cluster.image or defaults.image,
         "imagePullPolicy": defaults.image_pull_policy,
-        "env": _environment(spec),
+        "env": _environment(spec, mounted, loads_models=not command),
         "terminationMessagePolicy": "FallbackToLogsOnError",  # its status then has what it printed last
         "resources": _resources(place),
         "securityContext": {
@@ -61,7 +64,7 @@ def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, 
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "shm", "mountPath": "/dev/shm"}],
+        "volumeMounts": [volume.mount for volume in mounted],
     }
     container |= {"command": command} if command else {"lifecycle": RAY_LIFECYCLE}
     drives_ray = role == "driver" and not command  # the stage's process is not the container's own
@@ -85,37 +88,29 @@ def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, 
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         "containers": [container],
-        "volumes": [{"name": "tmp", "emptyDir": {}}, {"name": "shm", "emptyDir": _shared_memory(place)}],
-        **_placement(place),
+        "volumes": [volume.manifest for volume in mounted],
+        **placement(place, labels),
     }
     if spec.cluster.image_pull_secrets:
         pod["imagePullSecrets"] = [{"name": name} for name in spec.cluster.image_pull_secrets]
     if spec.schedule.priority_class:
         pod["priorityClassName"] = spec.schedule.priority_class
-    if spec.storage.ca_config_map:
-        pod["volumes"].append({"name": "ca", "configMap": {"name": spec.storage.ca_config_map}})
-        container["volumeMounts"].append({"name": "ca", "mountPath": CA_FOLDER, "readOnly": True})
-    made = {"metadata": {"labels": {**workplace.pod_labels, names.ROLE: role}}, "spec": pod}
-    amended: Manifest = merged(made, place.pod_template)
-    amended["metadata"]["labels"] |= made["metadata"]["labels"]  # by these the operator knows its Pods
+    annotations = topology_annotations(place, spec.schedule)
+    metadata: Manifest = {"labels": labels, **({"annotations": annotations} if annotations else {})}
+    amended: Manifest = merged({"metadata": metadata, "spec": pod}, place.pod_template)
+    amended["metadata"]["labels"] |= labels  # by these the operator knows its Pods
     return amended
 
 
-def object_store_bytes(place: Place) -> int | None:
-    """None leaves it to Ray: 30 % of what the machine has."""
-    return None if place.memory_gib is None else round(place.memory_gib * OBJECT_STORE_SHARE * 2**30)
-
-
-def _environment(spec: Spec) -> list[dict[str, str]]:
-    variables = {
-        "HOME": "/tmp",  # the only place that may be written
-        "PYTHONUNBUFFERED": "1",
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "LIMR_PLACEMENT": "roles",
-    }
-    if spec.storage.ca_config_map:
-        variables["AWS_CA_BUNDLE"] = f"{CA_FOLDER}/ca.crt"
-    return [{"name": name, "value": value} for name, value in variables.items()]
+def _environment(spec: Spec, mounted: list[Volume], loads_models: bool) -> list[Manifest]:
+    variables = {"PYTHONUNBUFFERED": "1", "RAY_USAGE_STATS_ENABLED": "0", "LIMR_PLACEMENT": "roles"}
+    for volume in mounted:
+        variables |= volume.variables
+    environment: list[Manifest] = [{"name": name, "value": value} for name, value in variables.items()]
+    if spec.model.token_secret and loads_models:
+        key = {"name": spec.model.token_secret, "key": HUB_TOKEN}
+        environment.append({"name": HUB_TOKEN, "valueFrom": {"secretKeyRef": key}})
+    return environment
 
 
 def _tracking_secrets(spec: Spec) -> list[str]:
@@ -135,18 +130,3 @@ def _resources(place: Place) -> Manifest:
 
 def _millicores(cpus: float) -> str:
     return f"{round(cpus * 1000)}m"
-
-
-def _shared_memory(place: Place) -> Manifest:
-    size = object_store_bytes(place)
-    return {"medium": "Memory", **({"sizeLimit": str(size)} if size else {})}
-
-
-def _placement(place: Place) -> Manifest:
-    wanted = {
-        "nodeSelector": place.node_selector,
-        "tolerations": place.tolerations,
-        "affinity": place.affinity,
-        "topologySpreadConstraints": place.topology_spread,
-    }
-    return {key: value for key, value in wanted.items() if value}

@@ -11,13 +11,13 @@ import ray
 from numpy.typing import NDArray
 
 from limr.actors import Actor, Watch, Work, results, submit, wait
-from limr.devices import cluster_has_gpus, learner_options
+from limr.devices import actor_options
 from limr.learner.delivery import BroadcastPeers, LearnerWeights
 from limr.learner.types import LearnerSettings, Measured, NonFinite, StepBatch
 from limr.rollout.proof import Fingerprint
-from limr.spec import Role
 from limr.store.digest import FileRecord
 from limr.store.folders import merged
+from limr.topology import DeviceKind, Workers, ranks
 
 LEARNER = "limr.learner.learner:Learner"
 
@@ -29,14 +29,14 @@ TOLERANCE = {"float32": 2e-4, "bfloat16": 0.1}
 
 
 class LearnerGroup:
-    """`role.replicas` ranks of actor, critic and reference, each made by `factory`.
+    """Ranks of actor, critic and reference, one in each of `workers`, each made by `factory`.
 
     `watch` is called while something is waited for.
     """
 
     def __init__(
         self,
-        role: Role,
+        workers: Workers,
         settings: LearnerSettings,
         wait_seconds: float,
         watch: Watch | None = None,
@@ -45,11 +45,10 @@ class LearnerGroup:
         self._wait = wait_seconds
         self._watch = watch
         self._tolerance = TOLERANCE[settings.dtype]
-        self._learners = [
-            Actor(f"learner {rank}", factory, [settings, rank, role.replicas], options)
-            for rank, options in enumerate([learner_options(role)] * role.replicas)
-        ]
-        self._broadcast = BroadcastPeers(self._learners[0], wait_seconds, watch) if cluster_has_gpus() else None
+        options, arguments = actor_options(workers), [settings, workers.kind]
+        self._learners = [Actor(f"learner {number}", factory, arguments, options) for number in range(workers.actors)]
+        self._kind = workers.kind
+        self._broadcast: BroadcastPeers | None = None
         self._firsts: list[Actor] = []  # one on each machine, known from the start on
 
     @property
@@ -58,10 +57,17 @@ class LearnerGroup:
 
     def start(self) -> None:
         """Joins the ranks into one process group and loads the models."""
+        placed = ranks(self._call("machine"))
+        ranked = sorted(zip(placed, self._learners, strict=True), key=lambda pair: pair[0].number)
+        self._learners = [learner for _, learner in ranked]
+        for rank, learner in ranked:
+            learner.who = f"learner {rank.number}"
+        self._firsts = [learner for rank, learner in ranked if rank.local_number == 0]
         first = self._learners[0]
-        self._call("start", wait(first, first.call("free_address"), self._wait, self._watch))
-        machines = dict(zip(reversed(self._call("machine")), reversed(self._learners), strict=True))
-        self._firsts = list(reversed(machines.values()))
+        address = wait(first, first.call("free_address"), self._wait, self._watch)
+        self._results({learner.call("start", rank, address): learner for rank, learner in ranked})
+        if self._kind is DeviceKind.CUDA:
+            self._broadcast = BroadcastPeers(first, self._wait, self._watch)
 
     def measure(self, batch: StepBatch, report: Report | None = None) -> Measured:
         """Fixes the step's experience. Per-response arrays come back in the batch's order."""

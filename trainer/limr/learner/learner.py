@@ -51,15 +51,16 @@ from limr.store.base import Store
 from limr.store.digest import FileRecord
 from limr.store.folders import fetch, send
 from limr.tensors import WeightChunk
+from limr.topology import DeviceKind, Rank
 
 STATE_TAG = "state"
 
 
 class Learner:
-    def __init__(self, settings: LearnerSettings, rank: int, ranks: int) -> None:
+    def __init__(self, settings: LearnerSettings, kind: DeviceKind) -> None:
         self._settings = settings
         self._ppo = settings.ppo
-        self._rank, self._ranks = rank, ranks
+        self._kind = kind
         self._minibatches: list[Minibatch] = []
         self._tallies = _Tallies([], [], [], [])
         self._updates_done = 0
@@ -71,9 +72,10 @@ class Learner:
     def machine(self) -> str:
         return str(ray.get_runtime_context().get_node_id())
 
-    def start(self, address: tuple[str, int]) -> None:
+    def start(self, rank: Rank, address: tuple[str, int]) -> None:
         """Meets the other ranks at `address` and loads the models."""
-        self._device = join(self._rank, self._ranks, address, self._settings.deadline_seconds)
+        self._rank, self._ranks = rank.number, rank.total
+        self._device = join(rank, self._kind, address, self._settings.deadline_seconds)
         if self._device.type == "cpu":
             torch.set_flush_denormal(True)  # denormals in Adam's state make CPU steps many times slower
         self._division = Division(

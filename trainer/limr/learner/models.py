@@ -6,14 +6,13 @@ padding would be most of a step's memory.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from deepspeed.utils import safe_get_full_fp32_param
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers import AutoModel, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 
 from limr.errors import LimrError
+from limr.hub import load_config, loading_error
 from limr.learner.layout import Layout
 from limr.learner.zero import gathered
 from limr.ppo.logprobs import logprobs_and_entropy
@@ -140,16 +139,11 @@ def load_backbone(path: str, revision: str | None, dtype: str) -> PreTrainedMode
 def _load(
     kind: type[AutoModel] | type[AutoModelForCausalLM], path: str, revision: str | None, dtype: str
 ) -> PreTrainedModel:
+    config = load_config(path, revision)
     try:
-        config = AutoConfig.from_pretrained(path, revision=revision)
         model = kind.from_pretrained(path, revision=revision, config=config, dtype=getattr(torch, dtype))
     except (OSError, ValueError, KeyError) as error:
-        kind_of_place = "directory" if Path(path).exists() else "hub id"
-        first_line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise LimrError(
-            f"spec.model.uri: no model could be loaded from the {kind_of_place} {path!r}: {first_line}; "
-            "it must hold a transformers model (config.json, *.safetensors, tokenizer files)"
-        ) from error
+        raise loading_error("model", path, error) from error
     if refusal := _refusal(config.get_text_config()):
         raise LimrError(
             f"spec.model.uri: {path!r} {refusal} in a way that the learner does not; choose a model without it"

@@ -10,6 +10,10 @@ import deepspeed
 import ray
 import torch
 
+from limr.devices import DEVICE_SETTINGS
+from limr.errors import LimrError
+from limr.topology import DeviceKind, Rank
+
 
 def free_address() -> tuple[str, int]:
     """This node's address and a port that was free a moment ago, for rank 0 to listen on."""
@@ -19,26 +23,38 @@ def free_address() -> tuple[str, int]:
         return host, listener.getsockname()[1]
 
 
-def join(rank: int, ranks: int, address: tuple[str, int], deadline_seconds: float) -> torch.device:
-    """Enters the process group (NCCL on GPUs, else gloo) and returns the device to work on.
+def join(rank: Rank, kind: DeviceKind, address: tuple[str, int], deadline_seconds: float) -> torch.device:
+    """Enters the process group and returns the device to work on.
 
-    A collective that waits for a lost rank ends after `deadline_seconds`.
+    A collective that waits for a lost rank ends after `deadline_seconds`. Raises LimrError when the spec gave this rank
+    a GPU that PyTorch cannot use: it must not go on on a CPU.
     """
+    if kind is DeviceKind.CUDA and not torch.cuda.is_available():
+        raise LimrError(
+            f"learner {rank.number} was given a GPU, but PyTorch, built for CUDA {torch.version.cuda}, cannot use it; "
+            "install a newer NVIDIA driver on the node (docs/gpu-pools.md has the oldest that works)"
+        )
     host, port = address
-    # Ray shows each process its own GPU only, so every rank is local rank 0 there.
     os.environ.update(
-        RANK=str(rank), WORLD_SIZE=str(ranks), LOCAL_RANK="0", LOCAL_SIZE="1", MASTER_ADDR=host, MASTER_PORT=str(port)
+        RANK=str(rank.number),
+        WORLD_SIZE=str(rank.total),
+        # DeepSpeed takes it as the number of the GPU among those that the process sees, and Ray shows each process its
+        # own alone. NCCL still uses NVLink between ranks of a Pod: it knows GPUs by their bus, and since CUDA 10.1 P2P
+        # needs no sight of the other's (NCCL's transport/p2p.cc, p2pCanConnect).
+        LOCAL_RANK="0" if kind is DeviceKind.CUDA else str(rank.local_number),
+        LOCAL_SIZE=str(rank.local_total),
+        MASTER_ADDR=host,
+        MASTER_PORT=str(port),
     )
     # Compiled by g++ at first use, for half a minute, and used by inference only.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    on_gpu = torch.cuda.is_available()
     deepspeed.init_distributed(
-        dist_backend="nccl" if on_gpu else "gloo",
+        dist_backend=DEVICE_SETTINGS[kind].process_group,
         init_method=f"tcp://{host}:{port}",
-        rank=rank,
-        world_size=ranks,
+        rank=rank.number,
+        world_size=rank.total,
         timeout=timedelta(seconds=deadline_seconds),
         auto_mpi_discovery=False,
         verbose=False,
     )
-    return torch.device("cuda", 0) if on_gpu else torch.device("cpu")
+    return torch.device("cuda", 0) if kind is DeviceKind.CUDA else torch.device("cpu")

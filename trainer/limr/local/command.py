@@ -55,7 +55,7 @@ def execute(
     folder = RunFolder(experiment, workdir)
     again = _same_command(file, workdir, overrides)
     with folder.locked(), Interrupts() as interrupts:
-        cluster = engines(folder) if engines else RayCluster(experiment.spec.cluster, folder.ray_log, folder.ray_link)
+        cluster = engines(folder) if engines else RayCluster(folder.ray_log, folder.ray_link)
         try:
             status = run_experiment(experiment, folder, _view(), interrupts, cluster, stage_command)
         except KeyboardInterrupt:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 import shutil
@@ -16,7 +15,6 @@ from pathlib import Path
 
 from limr.errors import LimrError
 from limr.local.folder import last_lines
-from limr.spec import Cluster
 
 START_SECONDS = 180.0
 STOP_SECONDS = 20.0
@@ -28,10 +26,7 @@ FOLDER_PREFIX = "limr-ray-"
 class RayCluster:
     """`link` will lead to Ray's own folder, and through it a later run removes what a killed one left."""
 
-    def __init__(self, cluster: Cluster, log: Path, link: Path) -> None:
-        roles = (cluster.learner, cluster.rollout)
-        wanted = math.ceil(sum(role.replicas * role.cpus for role in roles)) + 1  # one for the stage itself
-        self._cpus = max(wanted, os.cpu_count() or 1)
+    def __init__(self, log: Path, link: Path) -> None:
         self._log = log
         self._link = link
         self._head: subprocess.Popen[bytes] | None = None
@@ -79,7 +74,7 @@ class RayCluster:
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux too this binds Ray to 127.0.0.1 alone
         }
-        arguments = ["--cpus", str(self._cpus), "--folder", str(self._folder), "--parent", str(os.getpid())]
+        arguments = ["--folder", str(self._folder), "--parent", str(os.getpid())]
         with open(self._log, "ab") as log:
             self._head = subprocess.Popen(
                 [sys.executable, "-m", "limr.local.ray_head", *arguments],

@@ -18,7 +18,6 @@ OBJECT_STORE_BYTES = 200_000_000
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cpus", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True, help="for Ray's own files; the address is written here")
     parser.add_argument("--parent", type=int, required=True)
     options = parser.parse_args()
@@ -27,7 +26,6 @@ def main() -> None:
     import ray
 
     ray.init(
-        num_cpus=options.cpus,
         object_store_memory=OBJECT_STORE_BYTES,
         include_dashboard=False,
         log_to_driver=False,

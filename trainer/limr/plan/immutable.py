@@ -18,6 +18,7 @@ MUTABLE = (
     "ttlSecondsAfterFinished",
     "checkpoint",
     "tracking",
+    "model.tokenSecret",
     "storage.endpoint",
     "storage.caConfigMap",
     "storage.credentialsSecret",

@@ -146,5 +146,7 @@ def _card(results: Results) -> Iterator[tuple[str, str]]:
         yield "Probe", f"{spec.probe.epochs} epochs, seed {spec.seed}"
     seeds = {arm.name: ", ".join(map(str, arm.seeds)) for arm in spec.arms if not arm.reuse_probe}
     yield "Training seeds", "; ".join(f"{arm}: {numbers}" for arm, numbers in seeds.items()) or "none"
-    yield "Machines", f"learners: {cluster.learner.replicas}, engines: {cluster.rollout.replicas}"
+    learner, rollout = cluster.learner, cluster.rollout
+    engines = rollout.devices // rollout.tensor_parallel
+    yield "Pods", f"{learner.replicas} with {learner.devices} learners, {rollout.replicas} with {engines} engines"
     yield "Precision", spec.model.dtype

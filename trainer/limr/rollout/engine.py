@@ -18,11 +18,14 @@ from vllm.config import WeightTransferConfig
 from vllm.outputs import RequestOutput
 
 from limr.actors import Work
+from limr.hub import load_config
 from limr.model_files import local_model
+from limr.rollout.llm_settings import llm_arguments
 from limr.rollout.proof import Checksums, Receipt
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings
 from limr.rollout.weight_transfer import BACKEND, WORKER_EXTENSION, ChunkInfo, JoinInfo
 from limr.tensors import ChecksumTable, WeightChunk, pack
+from limr.topology import DeviceKind
 
 # It warns at every sync of each layer that has no weights of its own. Whether weights came is seen by the fingerprint.
 logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
@@ -32,23 +35,26 @@ FILE_CHUNK_BYTES = 256 << 20  # of a model's files, loaded at once
 class Engine:
     """Holds the policy's weights of one version and samples from them."""
 
-    def __init__(self, settings: EngineSettings) -> None:
+    def __init__(self, settings: EngineSettings, kind: DeviceKind, tensor_parallel: int) -> None:
         self._endpoint = settings.endpoint
         self.work = Work()  # responses of the call of `generate` in progress; read by another thread
+        model = local_model(settings.model, settings.endpoint)
+        load_config(model, settings.revision)  # says in one sentence what vLLM would bury below a traceback
         self._llm = LLM(
-            model=local_model(settings.model, settings.endpoint),
+            model=model,
             revision=settings.revision,
             dtype=settings.dtype,
             max_model_len=settings.max_model_len,
-            max_num_seqs=settings.max_sequences,
             seed=0,  # unused: every request brings its own
-            # CUDA graphs pay on a GPU; on a CPU, compiling costs more than it brings.
-            enforce_eager=not torch.cuda.is_available(),
             # Log-probabilities of the distribution that is sampled from, temperature included.
             logprobs_mode="processed_logprobs",
             disable_log_stats=True,
             weight_transfer_config=WeightTransferConfig(backend=BACKEND),
             worker_extension_cls=WORKER_EXTENSION,
+            tensor_parallel_size=tensor_parallel,
+            # In processes of this actor, which has all the GPUs: Ray would have to find a placement for them again.
+            distributed_executor_backend="mp" if tensor_parallel > 1 else None,
+            **llm_arguments(settings.options, kind),
         )
         self._tokenizer = self._llm.get_tokenizer()
         self._version = 0

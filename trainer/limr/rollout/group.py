@@ -9,10 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from limr.actors import Actor, ActorLost, Watch, as_answered, wait
-from limr.devices import engine_options
+from limr.devices import actor_options
+from limr.rollout.llm_settings import engine_environment
 from limr.rollout.proof import Fingerprint, Receipt, StaleWeights, corrupted
 from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings, concatenate
-from limr.spec import Role
+from limr.topology import Workers
 
 log = logging.getLogger(__name__)
 
@@ -45,27 +46,28 @@ class ModelFiles:
 
 
 class EngineGroup:
-    """`role.replicas` engines. A prompt's engine depends only on its place in the batch, so runs can be repeated.
+    """One engine in each of `workers`. A prompt's engine depends only on the prompt's place in the batch: a run can be
+    repeated.
 
     `watch` is called while something is waited for.
     """
 
     def __init__(
         self,
-        role: Role,
+        workers: Workers,
         settings: EngineSettings,
         wait_seconds: float,
         watch: Watch | None = None,
         replacements: int = 3,
     ) -> None:
-        self._role = role
+        self._workers = workers
         self._settings = settings
         self._wait = wait_seconds
         self._watch = watch
         self._replacements = replacements
         self.replaced = 0
         self.corrupted_transfers = 0
-        self._engines = [self._spawn(index) for index in range(role.replicas)]
+        self._engines = [self._spawn(index) for index in range(workers.actors)]
         self._weights: tuple[WeightSource, Fingerprint] | None = None
 
     @property
@@ -128,7 +130,9 @@ class EngineGroup:
             )
 
     def _spawn(self, index: int) -> Actor:
-        return Actor(f"engine {index}", "limr.rollout.engine:Engine", [self._settings], engine_options(self._role))
+        arguments = [self._settings, self._workers.kind, self._workers.devices_per_actor]
+        options = actor_options(self._workers, engine_environment(self._settings.options, self._workers.kind))
+        return Actor(f"engine {index}", "limr.rollout.engine:Engine", arguments, options)
 
     def _on_all(self, calls: Sequence[tuple[Any, ...]]) -> list[Any]:
         """The i-th call on the i-th engine, all at once; an engine that is lost is replaced and asked again."""

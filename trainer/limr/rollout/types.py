@@ -8,9 +8,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from numpy.typing import NDArray
 
-from limr.spec import Spec
-
-MAX_SEQUENCES = 512  # that one engine samples at the same time
+from limr.spec import EngineOptions, Spec
 
 
 @dataclass(frozen=True)
@@ -20,17 +18,21 @@ class EngineSettings:
     endpoint: str | None  # of S3
     dtype: str
     max_model_len: int  # tokens of prompt and response together
-    max_sequences: int  # sampled at the same time
+    options: EngineOptions
 
 
-def engine_settings(spec: Spec, max_response_tokens: int) -> EngineSettings:
+def engine_settings(spec: Spec, benchmarks_too: bool) -> EngineSettings:
+    """Of engines for training's responses and, with `benchmarks_too`, the benchmarks', which may be longer."""
+    longest = [spec.ppo.max_response_tokens]
+    if benchmarks_too:
+        longest += [benchmark.max_response_tokens or 0 for benchmark in spec.evaluation.benchmarks]
     return EngineSettings(
         model=spec.model.uri,
         revision=spec.model.revision,
         endpoint=spec.storage.endpoint,
         dtype=spec.model.dtype,
-        max_model_len=spec.ppo.max_prompt_tokens + max_response_tokens,
-        max_sequences=MAX_SEQUENCES,
+        max_model_len=spec.ppo.max_prompt_tokens + max(longest),
+        options=spec.cluster.rollout.engine,
     )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import click
 
 from limr.sizing.findings import Severity, find
-from limr.sizing.plan import has_gpus, make_plan, topology_of
+from limr.sizing.plan import make_plan, topology_of
 from limr.sizing.sources import read_architecture
 from limr.sizing.table import lines
+from limr.topology import DeviceKind, asked_kind
 from limr.validate import load, resolved
 from limr.validate.options import file_argument, set_option
 
@@ -27,7 +28,7 @@ def plan(file: Path, overrides: tuple[str, ...], config: Path | None, cpu: bool)
     """Print the memory and time that an experiment needs. Exit status 1: it does not fit."""
     spec = resolved(load(file, overrides), file.absolute().parent, Path.cwd()).spec
     model = read_architecture(spec, config)
-    resources = make_plan(spec, model, topology_of(spec, has_gpus(spec) and not cpu))
+    resources = make_plan(spec, model, topology_of(spec, DeviceKind.CPU if cpu else asked_kind(spec.cluster)))
     findings = find(spec, resources)
     for line in lines(spec, resources, findings):
         click.echo(line)

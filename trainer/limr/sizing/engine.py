@@ -8,7 +8,7 @@ from limr.sizing.architecture import Architecture
 from limr.sizing.gpus import GIB
 from limr.sizing.learner import WIDTH
 
-MEMORY_SHARE = 0.92  # of a GPU that vLLM takes (gpu_memory_utilization)
+MEMORY_SHARE = 0.92  # of a GPU that vLLM takes, where the spec does not say it (gpu_memory_utilization)
 CUDA_GRAPHS = 1 * GIB
 RUNTIME = GIB // 2  # CUDA context and NCCL's buffers
 BATCHED_TOKENS = 16_384  # that a step of vLLM computes at most, by default on GPUs of 70 GiB and more
@@ -25,6 +25,7 @@ class Engines:
     tensor_parallel: int
     max_tokens: int  # of a sequence, prompt and response
     max_sequences: int  # sampled at the same time
+    memory_share: float  # of a GPU, for all that the engine holds there
     gpu_memory: int | None  # bytes; None on a CPU
 
 
@@ -56,7 +57,7 @@ def engine_memory(given: Engines) -> EngineMemory:
         # The sampler works on float32 logits of a whole batch, with a copy for log-probabilities.
         activations = BATCHED_TOKENS * (widest + 4 * model.hidden) * w + 3 * 4 * given.max_sequences * model.vocabulary
         runtime = CUDA_GRAPHS + RUNTIME
-        cache = int(MEMORY_SHARE * given.gpu_memory) - weights - activations - runtime
+        cache = int(given.memory_share * given.gpu_memory) - weights - activations - runtime
     return EngineMemory(weights, activations, runtime, cache, per_token, max(0, cache) / per_sequence)
 
 

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 
 from limr.sizing import step
 from limr.sizing.architecture import Architecture
+from limr.sizing.engine import MEMORY_SHARE, EngineMemory, Engines, engine_memory
 from limr.sizing.engine import PROCESS as ENGINE_PROCESS
-from limr.sizing.engine import EngineMemory, Engines, engine_memory
 from limr.sizing.gpus import GPUS, Gpu
 from limr.sizing.learner import WIDTH, Learners, RankMemory, rank_memory
 from limr.sizing.step import StepTime, Traffic
-from limr.spec import Spec
+from limr.spec import MAX_SEQUENCES, Spec
+from limr.topology import DeviceKind, engines, learners
 
 OBJECT_STORE_SHARE = 0.4  # of a Pod's memory, that Ray's objects get
 GRADIENT_DTYPE = "float32"  # in which learners add gradients up, whatever the weights are
-MAX_SEQUENCES = 512  # that one engine samples at the same time; the same as limr.rollout.types'
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,19 @@ class ResourcePlan:
     time: StepTime | None  # None where a GPU is not known
 
 
-def topology_of(spec: Spec, on_gpus: bool) -> Topology:
-    """One rank for each GPU of a learner, one engine for each of a rollout Pod; without GPUs one process each."""
-    learner, rollout = spec.cluster.learner, spec.cluster.rollout
+def topology_of(spec: Spec, kind: DeviceKind) -> Topology:
+    ranks, rollouts = learners(spec.cluster.learner, kind), engines(spec.cluster.rollout, kind)
     return Topology(
-        learner_pods=learner.replicas,
-        ranks_per_pod=max(1, learner.gpus) if on_gpus else 1,
-        rollout_pods=rollout.replicas,
-        engines_per_pod=max(1, rollout.gpus) if on_gpus else 1,
-        tensor_parallel=1,
-        on_gpus=on_gpus,
+        learner_pods=ranks.pods,
+        ranks_per_pod=ranks.actors_per_pod,
+        rollout_pods=rollouts.pods,
+        engines_per_pod=rollouts.actors_per_pod,
+        tensor_parallel=rollouts.devices_per_actor,
+        on_gpus=kind is DeviceKind.CUDA,
     )
 
 
-def has_gpus(spec: Spec) -> bool:
-    return spec.cluster.learner.gpus > 0
-
-
 def make_plan(spec: Spec, model: Architecture, topology: Topology) -> ResourcePlan:
-    """`topology` is `topology_of(spec, …)` unless the caller knows better."""
     learner_gpu, rollout_gpu = (
         GPUS[role.gpu_type] if topology.on_gpus and role.gpu_type else None
         for role in (spec.cluster.learner, spec.cluster.rollout)
@@ -87,31 +81,32 @@ def make_plan(spec: Spec, model: Architecture, topology: Topology) -> ResourcePl
         offload=False,
         on_gpu=topology.on_gpus,
     )
-    learners = replace(resident, offload=_offload(spec, learner_gpu, resident))
-    memory = rank_memory(learners)
-    engines = Engines(
+    ranks = replace(resident, offload=_offload(spec, learner_gpu, resident))
+    memory = rank_memory(ranks)
+    sampling = Engines(
         model=model,
         dtype=spec.model.dtype,
         tensor_parallel=topology.tensor_parallel,
         max_tokens=spec.ppo.max_prompt_tokens + spec.ppo.max_response_tokens,
-        max_sequences=MAX_SEQUENCES,
+        max_sequences=spec.cluster.rollout.engine.max_sequences or MAX_SEQUENCES,
+        memory_share=spec.cluster.rollout.engine.memory_share or MEMORY_SHARE,
         gpu_memory=rollout_gpu.memory if rollout_gpu else None,
     )
-    engine = engine_memory(engines) if rollout_gpu or not topology.on_gpus else None
+    engine = engine_memory(sampling) if rollout_gpu or not topology.on_gpus else None
     return ResourcePlan(
         model=model,
         topology=topology,
         learner_gpu=learner_gpu,
         rollout_gpu=rollout_gpu,
-        learners=learners,
+        learners=ranks,
         memory=memory,
         without_offload=rank_memory(resident).device,
-        engines=engines,
+        engines=sampling,
         engine=engine,
         learner_host=_pod_host(topology.ranks_per_pod * memory.host, spec, model),
         rollout_host=_pod_host(topology.engines_per_pod * topology.tensor_parallel * ENGINE_PROCESS, spec, model),
-        traffic=step.traffic(learners),
-        time=_time(learners, topology, engines, engine, learner_gpu, rollout_gpu),
+        traffic=step.traffic(ranks),
+        time=_time(ranks, topology, sampling, engine, learner_gpu, rollout_gpu),
     )
 
 

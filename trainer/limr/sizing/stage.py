@@ -10,11 +10,12 @@ from limr.sizing.plan import ResourcePlan, make_plan, topology_of
 from limr.sizing.sources import ConfigUnavailable, read_architecture
 from limr.sizing.table import lines
 from limr.spec import Spec
+from limr.topology import DeviceKind
 
 _log = logging.getLogger(__name__)
 
 
-def plan_stage(spec: Spec, on_gpus: bool) -> ResourcePlan | None:
+def plan_stage(spec: Spec, kind: DeviceKind) -> ResourcePlan | None:
     """Logs the plan; None for a model that cannot be planned.
 
     Raises DoesNotFit for what cannot run, LimrError for a config.json that cannot belong to the model.
@@ -24,7 +25,7 @@ def plan_stage(spec: Spec, on_gpus: bool) -> ResourcePlan | None:
     except (ConfigUnavailable, UnknownArchitecture) as error:
         _log.warning("%s", error)
         return None
-    plan = make_plan(spec, model, topology_of(spec, on_gpus))
+    plan = make_plan(spec, model, topology_of(spec, kind))
     findings = find(spec, plan)
     for line in lines(spec, plan, findings):
         _log.info("%s", line)

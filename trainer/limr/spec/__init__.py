@@ -9,7 +9,7 @@ joins (limr.validate relies on that: it does not repeat a rule whose fields are 
 
 from __future__ import annotations
 
-from limr.spec.cluster import Cluster, Place, Role, Schedule
+from limr.spec.cluster import Cluster, Schedule
 from limr.spec.data import Dataset, Storage
 from limr.spec.evaluation import PAPER_PROTOCOL, Benchmark, Evaluation
 from limr.spec.experiment import Experiment, Metadata, Spec
@@ -21,8 +21,11 @@ from limr.spec.ppo import PPO, Algorithm
 from limr.spec.selection import Arm, Reading, Selection, Strategy, SubsetSize
 from limr.spec.tracker import Tracker, TrackerKind
 from limr.spec.training import Checkpoint, Probe, Reward, Training
+from limr.spec.volumes import ModelCache, Scratch
+from limr.spec.workers import MAX_SEQUENCES, EngineOptions, LearnerPods, Place, Role, RolloutPods
 
 __all__ = [
+    "MAX_SEQUENCES",
     "PAPER_PROTOCOL",
     "PPO",
     "AccuracyCollapse",
@@ -33,15 +36,18 @@ __all__ = [
     "Checkpoint",
     "Cluster",
     "Dataset",
+    "EngineOptions",
     "Evaluation",
     "Experiment",
     "GradNormBound",
     "Guard",
     "Guards",
     "KLBound",
+    "LearnerPods",
     "Limits",
     "Metadata",
     "Model",
+    "ModelCache",
     "Part",
     "Place",
     "Probe",
@@ -50,7 +56,9 @@ __all__ = [
     "Reward",
     "RewardCollapse",
     "Role",
+    "RolloutPods",
     "Schedule",
+    "Scratch",
     "Selection",
     "Spec",
     "Storage",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Self
 
 from pydantic import (
     Field,
@@ -10,49 +10,47 @@ from pydantic import (
 )
 
 from limr.cel import Cel
-from limr.spec.part import ObjectName, Part, Uri
-
-GpuType = Literal[
-    "l4-24gb", "a10g-24gb", "l40s-48gb", "a100-40gb", "a100-80gb", "h100-80gb", "h200-141gb", "b200-180gb"
-]
-
-
-class Place(Part):
-    """Where a Pod runs and what it asks for. On a laptop none of it counts."""
-
-    cpus: float = Field(1, gt=0, description="CPU cores that each asks for.")
-    memory_gib: float | None = Field(
-        None, gt=0, description="Host memory of each, in GiB, asked for and at most; 40 % of it for Ray's objects."
-    )
-    node_selector: dict[str, str] = Field({}, max_length=64, description="Labels of the nodes it may run on.")
-    tolerations: list[dict[str, Any]] = Field([], max_length=64, description="Taints it tolerates, as in a Pod.")
-    affinity: dict[str, Any] = Field({}, description="Affinity, as in a Pod.")
-    topology_spread: list[dict[str, Any]] = Field(
-        [], max_length=8, description="topologySpreadConstraints, as in a Pod."
-    )
-    pod_template: dict[str, Any] = Field(
-        {},
-        description="Merged over the Pod template by the rules of a strategic merge patch: containers, volumes and "
-        "variables by their name. The main container's name is 'limr'.",
-    )
-
-
-class Role(Place):
-    """One kind of Ray worker. On a laptop only `replicas` counts."""
-
-    replicas: int = Field(1, ge=1, le=1024, description="How many processes, each in a Pod of its own.")
-    gpus: int = Field(1, ge=0, le=16, description="GPUs of each; 0 on a cluster without GPUs.")
-    gpu_type: GpuType | None = Field(
-        None, description="Kind of its GPUs, for the plan of memory; of one that is not listed, the next smaller."
-    )
+from limr.spec.part import ObjectName, Part, Uri, refuse
+from limr.spec.volumes import ModelCache, Scratch
+from limr.spec.workers import LearnerPods, Place, RolloutPods
 
 
 class Cluster(Part):
     image: Uri | None = Field(None, description="Trainer image, best by digest; default: the operator's.")
     image_pull_secrets: list[ObjectName] = Field([], max_length=8, description="Secrets to pull the image with.")
     driver: Place = Field(Place(), description="Ray head, with the training loop; also selection and report.")
-    learner: Role = Field(Role(), description="DeepSpeed processes: one rank of actor, critic and reference each.")
-    rollout: Role = Field(Role(), description="vLLM engines.")
+    learner: LearnerPods = Field(
+        LearnerPods(), description="Pods with DeepSpeed ranks of actor, critic and reference: one rank on each GPU."
+    )
+    rollout: RolloutPods = Field(
+        RolloutPods(), description="Pods with vLLM engines: each engine on tensorParallel GPUs."
+    )
+    scratch: Scratch = Field(Scratch(), description="Where learners keep checkpoints on their way to the store.")
+    model_cache: ModelCache | None = Field(
+        None,
+        description="Where Pods keep models and compiled kernels; default: in each Pod, until it ends. On a laptop the "
+        "libraries' own places count.",
+    )
+
+    cel = (
+        Cel(
+            "(self.learner.gpus > 0) == (self.rollout.gpus > 0)",
+            "learner.gpus = ${self.learner.gpus} and rollout.gpus = ${self.rollout.gpus}, but one image serves "
+            "both and is built for GPUs or for CPUs; give both GPUs or neither",
+            at="learner.gpus",
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.learner.gpus > 0) != (self.rollout.gpus > 0):
+            refuse(
+                [
+                    f"learner.gpus = {self.learner.gpus} and rollout.gpus = {self.rollout.gpus}, but one image serves "
+                    "both and is built for GPUs or for CPUs; give both GPUs or neither"
+                ]
+            )
+        return self
 
 
 class Schedule(Part):

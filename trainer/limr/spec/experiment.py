@@ -34,6 +34,11 @@ _SAME_AS_NONE_ABOVE = (
     "i < self.arms.size() && has(self.arms[i].size) && has(self.arms[i].size.sameAs) && "
     f"!{_INDEXES}.exists(j, j < i && self.arms[j].name == self.arms[i].size.sameAs && !self.arms[j].reuseProbe)"
 )
+_LEARNER_RANKS = (
+    "self.cluster.learner.replicas * "
+    "(self.cluster.learner.gpus > 0 ? self.cluster.learner.gpus : self.cluster.learner.processes)"
+)
+_LEARNERS = "cluster.learner.replicas × cluster.learner.gpus (without GPUs, cluster.learner.processes)"
 _FIRST_SAME_AS_NONE = f"self.arms[{_INDEXES}.filter(i, {_SAME_AS_NONE_ABOVE})[0]].size.sameAs"
 
 
@@ -82,9 +87,9 @@ class Spec(Part):
             at="arms",
         ),
         Cel(
-            "self.ppo.trainBatchSize % self.cluster.learner.replicas == 0",
-            "${self.ppo.trainBatchSize} responses cannot be shared evenly by ${self.cluster.learner.replicas} "
-            "learners; write a multiple of cluster.learner.replicas",
+            f"self.ppo.trainBatchSize % ({_LEARNER_RANKS}) == 0",
+            f"${{self.ppo.trainBatchSize}} responses cannot be shared evenly by ${{{_LEARNER_RANKS}}} learners; "
+            f"write a multiple of {_LEARNERS}",
             at="ppo.trainBatchSize",
         ),
         Cel(
@@ -148,11 +153,11 @@ def _arm_problems(spec: Spec) -> list[str]:
 
 
 def _batch_problems(spec: Spec) -> list[str]:
-    replicas = spec.cluster.learner.replicas
-    if spec.ppo.train_batch_size % replicas:
+    ranks = spec.cluster.learner.replicas * spec.cluster.learner.devices
+    if spec.ppo.train_batch_size % ranks:
         return [
             f"ppo.trainBatchSize: {spec.ppo.train_batch_size} responses cannot be shared evenly by "
-            f"{replicas} learners; write a multiple of cluster.learner.replicas"
+            f"{ranks} learners; write a multiple of {_LEARNERS}"
         ]
     return []
 

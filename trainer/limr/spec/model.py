@@ -10,7 +10,7 @@ from pydantic import (
 )
 
 from limr.cel import Cel
-from limr.spec.part import NonEmpty, Part, Text, Uri, refuse
+from limr.spec.part import NonEmpty, ObjectName, Part, Text, Uri, refuse
 
 
 class PromptFormat(Part):
@@ -44,5 +44,10 @@ class PromptFormat(Part):
 class Model(Part):
     uri: Uri = Field(description="Hub id (Qwen/Qwen2.5-Math-7B), s3://…, or a directory in Hugging Face form.")
     revision: NonEmpty | None = Field(None, description="Commit or tag of a hub model.")
+    token_secret: ObjectName | None = Field(
+        None,
+        description="Secret with the key HF_TOKEN, for hub models that ask for one. On a laptop the environment's "
+        "HF_TOKEN counts.",
+    )
     dtype: Literal["bfloat16", "float32"] = Field("bfloat16", description="Precision of weights in every process.")
     prompt: PromptFormat = Field(PromptFormat(), description="How a question becomes the text that it continues.")

@@ -44,10 +44,11 @@ def run_of(experiment: Experiment, stage: StageRef, store: Store) -> Run:
 
 
 def config(experiment: Experiment) -> dict[str, Any]:
-    """Of the spec what decides the results, and how many processes worked."""
+    """Of the spec what decides the results, and how many devices worked."""
     spec = experiment.spec
-    roles = {role: getattr(spec.cluster, role).replicas for role in ("learner", "rollout")}
-    return {**spec.model_dump(mode="json", by_alias=True, exclude=NO_CONFIG, exclude_none=True), "replicas": roles}
+    groups = {"learner": spec.cluster.learner, "rollout": spec.cluster.rollout}
+    devices = {name: pods.replicas * pods.devices for name, pods in groups.items()}
+    return {**spec.model_dump(mode="json", by_alias=True, exclude=NO_CONFIG, exclude_none=True), "devices": devices}
 
 
 def flat(part: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -37,6 +37,9 @@ _PATTERNS = {
     r"^[a-z](-?[a-z0-9])*$": "lower-case letters, digits and single hyphens, beginning with a letter",
     r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$": "lower-case letters, digits and hyphens",
     r"^[a-z0-9]([-.a-z0-9]*[a-z0-9])?$": "lower-case letters, digits, hyphens and dots",
+    r"^([a-z0-9.-]+/)?[A-Za-z0-9]([-._A-Za-z0-9]*[A-Za-z0-9])?$": "the key of a label, such as example.com/rack",
+    r"^/": "an absolute path",
+    r"^[A-Z][A-Z0-9_]*$": "a name in capitals, such as FLASH_ATTN",
     r"^https?://[^@\s]+$": "http:// or https:// with a host, and user and password in a Secret instead",
     r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$": "package.module:function",
 }
