@@ -15,7 +15,6 @@ from limr.spec import Spec
 
 OBJECT_STORE_SHARE = 0.4  # of a Pod's memory, that Ray's objects get
 GRADIENT_DTYPE = "float32"  # in which learners add gradients up, whatever the weights are
-MAX_SEQUENCES = 512  # that one engine samples at the same time; the same as limr.rollout.types'
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,6 @@ def make_plan(spec: Spec, model: Architecture, topology: Topology) -> ResourcePl
         dtype=spec.model.dtype,
         tensor_parallel=topology.tensor_parallel,
         max_tokens=spec.ppo.max_prompt_tokens + spec.ppo.max_response_tokens,
-        max_sequences=MAX_SEQUENCES,
         gpu_memory=rollout_gpu.memory if rollout_gpu else None,
     )
     engine = engine_memory(engines) if rollout_gpu or not topology.on_gpus else None
