@@ -32,7 +32,7 @@ ENVIRONMENT = {
     "MALLOC_ARENA_MAX": "1",
     "OMP_NUM_THREADS": "1",
     "DS_ACCELERATOR": "cpu",
-    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_OFFLINE": "1",  # its models are folders
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONPATH": f"{ROOT / 'tests'}",
 }
@@ -96,6 +96,11 @@ def measure(case: Case) -> list[dict[str, int]]:
                 rank.kill()
         assert not any(statuses), f"{case.name}: exit status {statuses}"
         return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(case.ranks)]
+
+
+def step_peak(peaks: Mapping[str, int]) -> int:
+    """Bytes at most while a step is computed; loading the model beforehand is not planned."""
+    return max(peaks["measure"], peaks["update"])
 
 
 def planned(case: Case) -> RankMemory:

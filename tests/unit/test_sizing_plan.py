@@ -191,7 +191,7 @@ def test_less_work_on_a_rank_never_needs_more(given: Learners) -> None:
 
 
 def test_the_step_time_of_the_example_is_of_the_published_order() -> None:
-    """verl reports 5,000 to 20,000 tokens a second for a 7B model on an H100, and steps of minutes."""
+    """Published steps of 7B models take minutes: 790 s with verl on 32 GPUs, 401 s with SkyRL on 8 H100."""
     time = planned().time
     assert time is not None
     assert 200 < time.total < 1200

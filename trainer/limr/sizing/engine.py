@@ -8,10 +8,11 @@ from limr.sizing.architecture import Architecture
 from limr.sizing.gpus import GIB
 from limr.sizing.learner import WIDTH
 
-MEMORY_SHARE = 0.92  # of a GPU that vLLM takes, where the spec does not say it (gpu_memory_utilization)
+# What vLLM does unless the spec says otherwise.
+MEMORY_SHARE = 0.92  # of a GPU that it takes (gpu_memory_utilization)
+BATCHED_TOKENS = 16_384  # in one forward pass, on GPUs of 70 GiB and more
 CUDA_GRAPHS = 1 * GIB
 RUNTIME = GIB // 2  # CUDA context and NCCL's buffers
-BATCHED_TOKENS = 16_384  # that a step of vLLM computes at most, by default on GPUs of 70 GiB and more
 PROCESS = 5 * GIB  # host memory of an engine's processes
 CPU_CACHE = 2 * GIB  # limr.devices sets it for vLLM's CPU build
 
@@ -26,6 +27,7 @@ class Engines:
     max_tokens: int  # of a sequence, prompt and response
     max_sequences: int  # sampled at the same time
     memory_share: float  # of a GPU, for all that the engine holds there
+    batched_tokens: int  # in one forward pass
     gpu_memory: int | None  # bytes; None on a CPU
 
 
@@ -55,7 +57,9 @@ def engine_memory(given: Engines) -> EngineMemory:
     else:
         widest = max(4 * model.intermediate * max(1, model.experts_per_token) // given.tensor_parallel, model.hidden)
         # The sampler works on float32 logits of a whole batch, with a copy for log-probabilities.
-        activations = BATCHED_TOKENS * (widest + 4 * model.hidden) * w + 3 * 4 * given.max_sequences * model.vocabulary
+        activations = (
+            given.batched_tokens * (widest + 4 * model.hidden) * w + 3 * 4 * given.max_sequences * model.vocabulary
+        )
         runtime = CUDA_GRAPHS + RUNTIME
         cache = int(given.memory_share * given.gpu_memory) - weights - activations - runtime
     return EngineMemory(weights, activations, runtime, cache, per_token, max(0, cache) / per_sequence)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from limr.sizing import step
 from limr.sizing.architecture import Architecture
-from limr.sizing.engine import MEMORY_SHARE, EngineMemory, Engines, engine_memory
+from limr.sizing.engine import BATCHED_TOKENS, MEMORY_SHARE, EngineMemory, Engines, engine_memory
 from limr.sizing.engine import PROCESS as ENGINE_PROCESS
 from limr.sizing.gpus import GPUS, Gpu
 from limr.sizing.learner import WIDTH, Learners, RankMemory, rank_memory
@@ -83,13 +83,15 @@ def make_plan(spec: Spec, model: Architecture, topology: Topology) -> ResourcePl
     )
     ranks = replace(resident, offload=_offload(spec, learner_gpu, resident))
     memory = rank_memory(ranks)
+    options = spec.cluster.rollout.engine
     sampling = Engines(
         model=model,
         dtype=spec.model.dtype,
         tensor_parallel=topology.tensor_parallel,
         max_tokens=spec.ppo.max_prompt_tokens + spec.ppo.max_response_tokens,
-        max_sequences=spec.cluster.rollout.engine.max_sequences or MAX_SEQUENCES,
-        memory_share=spec.cluster.rollout.engine.memory_share or MEMORY_SHARE,
+        max_sequences=options.max_sequences or MAX_SEQUENCES,
+        memory_share=options.memory_share or MEMORY_SHARE,
+        batched_tokens=options.max_batched_tokens or BATCHED_TOKENS,
         gpu_memory=rollout_gpu.memory if rollout_gpu else None,
     )
     engine = engine_memory(sampling) if rollout_gpu or not topology.on_gpus else None
