@@ -45,10 +45,12 @@ def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
 # Pings, of a real learner in a process of its own
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def ray_running() -> Iterator[None]:
-    with ray_cluster():
-        yield
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(TESTS))  # of the learners' processes
+        with ray_cluster():
+            yield
 
 
 def slow_group(**ppo: object) -> LearnerGroup:
