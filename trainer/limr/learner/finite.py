@@ -60,8 +60,9 @@ def _largest(parameter: nn.Parameter) -> Tensor:
     held = parameter.data
     if hasattr(parameter, "ds_tensor"):
         # ZeRO-3 fills the last rank's shard up with memory that nobody has written.
-        held = parameter.ds_tensor.data.flatten()
-        held = held[: max(0, parameter.ds_numel - dist.get_rank() * held.numel())]
+        shard: Tensor = parameter.ds_tensor.data
+        whole_size: int = parameter.ds_numel  # type: ignore[attr-defined]
+        held = shard.flatten()[: max(0, whole_size - dist.get_rank() * shard.numel())]
     return torch.linalg.vector_norm(held, torch.inf).float() if held.numel() else held.new_zeros(()).float()
 
 

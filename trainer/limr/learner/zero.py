@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +77,7 @@ def frozen(module: nn.Module, config: dict[str, Any], device: torch.device) -> A
     return module.to(device)
 
 
-def gathered(parameters: list[nn.Parameter]) -> AbstractContextManager[Any]:
+def gathered(parameters: Sequence[torch.Tensor]) -> AbstractContextManager[Any]:
     """Inside, `parameters` are whole on every rank. All ranks must enter together."""
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]
     return deepspeed.zero.GatheredParameters(sharded) if sharded else nullcontext()
