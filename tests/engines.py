@@ -16,7 +16,7 @@ from limr.learner.types import LearnerSettings, StepBatch
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import EngineSettings
 from limr.spec import PPO, EngineOptions, LearnerPods, RolloutPods
-from limr.topology import DeviceKind
+from limr.topology import DeviceKind, Workers
 
 ARITHMETIC = Path(__file__).parents[1] / "examples" / "arithmetic"
 MODEL = ARITHMETIC / "model"
@@ -70,6 +70,16 @@ def learner_settings(
     )
 
 
+def cpu_learners(pods: int = 1, processes: int = 1) -> Workers:
+    return topology.learners(LearnerPods(replicas=pods, gpus=0, processes=processes), DeviceKind.CPU)
+
+
+def cpu_engines(pods: int = 1, tensor_parallel: int = 1) -> Workers:
+    """An engine in each Pod."""
+    spec = RolloutPods(replicas=pods, gpus=0, processes=tensor_parallel, tensor_parallel=tensor_parallel)
+    return topology.engines(spec, DeviceKind.CPU)
+
+
 def learner_group(
     pods: int,
     model: str = str(MODEL),
@@ -79,16 +89,15 @@ def learner_group(
     **recipe: object,
 ) -> LearnerGroup:
     """Learners that are ready to train."""
-    workers = topology.learners(LearnerPods(replicas=pods, gpus=0, processes=processes), DeviceKind.CPU)
-    group = LearnerGroup(workers, learner_settings(model, store, dtype, **recipe), wait_seconds=300)
+    settings = learner_settings(model, store, dtype, **recipe)
+    group = LearnerGroup(cpu_learners(pods, processes), settings, wait_seconds=300)
     group.start()
     return group
 
 
 def engine_group(model: str = str(MODEL), pods: int = 1) -> EngineGroup:
-    workers = topology.engines(RolloutPods(replicas=pods, gpus=0), DeviceKind.CPU)
     settings = EngineSettings(model, None, None, "float32", 64, EngineOptions(max_sequences=64))
-    return EngineGroup(workers, settings, wait_seconds=300)
+    return EngineGroup(cpu_engines(pods), settings, wait_seconds=300)
 
 
 def step_batch(step: int, responses: int, group: int, vocabulary: int = 200, longest: int = 12) -> StepBatch:

@@ -9,16 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from engines import learner_group, learner_settings, ray_cluster, step_batch
+from engines import cpu_learners, learner_group, learner_settings, ray_cluster, step_batch
 from numpy.typing import NDArray
 
 from limr.actors import Actor, results, submit, wait
 from limr.devices import actor_options
 from limr.learner.group import LearnerGroup
 from limr.learner.types import NonFinite
-from limr.spec import LearnerPods
-from limr.topology import DeviceKind, ranks
-from limr.topology import learners as learner_workers
+from limr.topology import ranks
 
 pytestmark = pytest.mark.integration
 
@@ -98,7 +96,7 @@ def test_group_methods_raise_what_was_rewarded(algorithm: str) -> None:
 @contextmanager
 def inspected(replicas: int, dtype: str = "float32", **recipe: object) -> Iterator[Callable[..., list[Any]]]:
     """Started InspectedLearners; calls one method on all of them and returns their answers."""
-    workers = learner_workers(LearnerPods(replicas=1, gpus=0, processes=replicas), DeviceKind.CPU)
+    workers = cpu_learners(processes=replicas)
     arguments = [learner_settings(dtype=dtype, packing=False, **recipe), workers.kind]
     learners = [
         Actor(f"learner {number}", "inspected_learner:InspectedLearner", arguments, actor_options(workers))

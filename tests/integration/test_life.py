@@ -15,7 +15,7 @@ import numpy as np
 import psutil
 import pytest
 import slow_stages
-from engines import MODEL, ray_cluster, step_batch
+from engines import MODEL, cpu_engines, cpu_learners, ray_cluster, step_batch
 from runs import EXPERIMENT, Run
 
 from limr.actors import ActorLost, Work, total_work
@@ -24,7 +24,7 @@ from limr.learner.types import LearnerSettings
 from limr.liveness import Liveness
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import SamplingSettings, engine_settings
-from limr.spec import PPO, Experiment, Role
+from limr.spec import PPO, Experiment
 from limr.stage import Progress
 from limr.stage_files import StageFiles, read_progress
 
@@ -68,7 +68,7 @@ def slow_group(**ppo: object) -> LearnerGroup:
         total_updates=100,
         deadline_seconds=300,
     )
-    return LearnerGroup(Role(), settings, wait_seconds=300, factory="slow_learner:SlowLearner")
+    return LearnerGroup(cpu_learners(), settings, wait_seconds=300, factory="slow_learner:SlowLearner")
 
 
 @pytest.mark.usefixtures("ray_running")
@@ -114,7 +114,7 @@ def test_an_engine_reports_its_responses_and_is_replaced_when_it_hangs(monkeypat
     def watch() -> None:
         work.add(total_work(engines.actors))
 
-    engines = EngineGroup(Role(), engine_settings(spec, 12), 300, watch)
+    engines = EngineGroup(cpu_engines(), engine_settings(spec, benchmarks_too=False), 300, watch)
     with closing(engines), Liveness(lambda: None, LIMIT_SECONDS) as liveness:
         liveness.follow(others=lambda: engines.actors)
         engines.start()
