@@ -12,4 +12,6 @@ from limr.rollout.types import EngineSettings
 def parallel_engine(settings: EngineSettings) -> Actor:
     workers = cpu_engines(tensor_parallel=2)
     arguments = [settings, workers.kind, workers.devices_per_actor]
-    return Actor("engine 0", "limr.rollout.engine:Engine", arguments, actor_options(workers))
+    options = actor_options(workers)
+    options["runtime_env"]["env_vars"]["VLLM_ENABLE_V1_MULTIPROCESSING"] = "1"  # as on GPUs
+    return Actor("engine 0", "limr.rollout.engine:Engine", arguments, options)

@@ -21,6 +21,7 @@ from limr.learner.group import LearnerGroup
 from limr.rollout.group import EngineGroup
 from limr.rollout.proof import Receipt, StaleWeights
 from limr.rollout.types import EngineSettings, SamplingSettings
+from limr.spec import EngineOptions
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -138,7 +139,7 @@ def test_an_engine_lost_during_a_broadcast_ends_the_attempt(learners: LearnerGro
 @pytest.mark.nightly
 def test_every_worker_process_of_an_engine_gets_the_weights(architecture: str, broadcast: bool, tmp_path: Path) -> None:
     model = str(save_model(architecture, tmp_path / "model"))
-    engine = parallel_engine(EngineSettings(model, None, None, "float32", 64, 64))
+    engine = parallel_engine(EngineSettings(model, None, None, "float32", 64, EngineOptions(max_sequences=64)))
     with closing(learner_group(1, model)) as learners:
         learners.measure(step_batch(1, 32, 4))
         learners.update()
