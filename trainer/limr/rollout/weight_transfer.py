@@ -70,6 +70,8 @@ class WeightReceiver(WeightTransferEngine[JoinInfo, ChunkInfo]):
 
     def start_weight_update(self) -> None:
         self.checksums = ChecksumTable()
+        if self.device.type == "cpu":
+            _forget_expert_kernels(self.model)
         initialize_layerwise_reload(self.model)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
@@ -101,6 +103,18 @@ class WeightReceiver(WeightTransferEngine[JoinInfo, ChunkInfo]):
         if self._group is None:
             raise RuntimeError("a chunk without data came before this worker joined a broadcast group")
         return self._group.receive(sum(info.padded_bytes for info in tensors))
+
+
+def _forget_expert_kernels(model: torch.nn.Module) -> None:
+    """Has the experts' weights packed for the CPU's kernel again after an update.
+
+    vLLM 0.32 packs them only when it builds the kernel, so after an update the kernel would read weights that are not
+    packed (UnquantizedFusedMoEMethod._setup_kernel).
+    """
+    for module in model.modules():
+        method: Any = getattr(module, "quant_method", None)
+        if getattr(method, "moe_kernel", None) is not None:
+            method.moe_kernel = None
 
 
 class WorkerExtension:
