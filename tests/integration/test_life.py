@@ -16,7 +16,7 @@ import psutil
 import pytest
 import slow_stages
 from engines import MODEL, ray_cluster, step_batch
-from runs import EXPERIMENT, Run
+from runs import EXPERIMENT, Run, roles
 
 from limr.actors import ActorLost, Work, total_work
 from limr.learner.group import LearnerGroup
@@ -91,10 +91,7 @@ def test_a_learner_that_works_answers_and_one_that_is_stopped_is_named(monkeypat
         assert reports == [Work(1, 2), Work(2, 2)] * 2
         assert len([beat for beat in beats if beat > began]) >= LIMIT_SECONDS
 
-        hung = next(
-            child for child in psutil.Process().children(recursive=True) if "_Host" in " ".join(child.cmdline())
-        )
-        hung.send_signal(signal.SIGSTOP)
+        stop_process("learner")
         with pytest.raises(ActorLost, match=r"^learner 0 has not answered a ping for \d+ seconds"):
             group.measure(step_batch(2, 32, 4))
         silent = len(beats)
@@ -122,17 +119,18 @@ def test_an_engine_reports_its_responses_and_is_replaced_when_it_hangs(monkeypat
         partly = [found for found in work if 0 < found.done < found.total]
         assert partly
         assert {found.total for found in partly} == {256 * 8}
-        stop_process()
+        stop_process("engine")
         second = engines.generate(prompts, range(256), settings)
         assert engines.replaced == 1
         assert np.array_equal(first.tokens, second.tokens)
         assert np.array_equal(first.logprobs, second.logprobs)
 
 
-def stop_process() -> None:
+def stop_process(role: str) -> None:
     """As a process that hangs: it exists, and answers nothing."""
-    children = psutil.Process().children(recursive=True)
-    next(child for child in children if "_Host" in " ".join(child.cmdline())).send_signal(signal.SIGSTOP)
+    alive = [process for process in roles(psutil.Process())[role] if process.status() != psutil.STATUS_STOPPED]
+    (process,) = alive
+    process.send_signal(signal.SIGSTOP)
 
 
 # Stops, of whole runs
