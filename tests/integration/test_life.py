@@ -28,7 +28,7 @@ from limr.spec import PPO, Experiment, Role
 from limr.stage import Progress
 from limr.stage_files import StageFiles, read_progress
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 TESTS = Path(__file__).parents[1]
 STOP_SECONDS = 60.0
@@ -104,7 +104,7 @@ def test_an_engine_reports_its_responses_and_is_replaced_when_it_hangs(monkeypat
     monkeypatch.setattr("limr.liveness.PING_SECONDS", 0.05)
     monkeypatch.setattr("limr.actors.POLL_SECONDS", 0.05)
     spec = Experiment.model_validate(EXPERIMENT).spec
-    prompts, settings = [[10 + index, 20, 30] for index in range(256)], SamplingSettings(8, 1.0, 1.0, 12)
+    prompts, settings = [[10 + index % 100, 20, 30] for index in range(256)], SamplingSettings(8, 1.0, 1.0, 12)
     work: set[Work] = set()
     engines: EngineGroup
 
