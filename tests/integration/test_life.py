@@ -16,7 +16,7 @@ import psutil
 import pytest
 import slow_stages
 from engines import MODEL, cpu_engines, cpu_learners, ray_cluster, step_batch
-from runs import EXPERIMENT, Run
+from runs import EXPERIMENT, Run, roles
 
 from limr.actors import ActorLost, Work, total_work
 from limr.learner.group import LearnerGroup
@@ -28,7 +28,7 @@ from limr.spec import PPO, Experiment
 from limr.stage import Progress
 from limr.stage_files import StageFiles, read_progress
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 TESTS = Path(__file__).parents[1]
 STOP_SECONDS = 60.0
@@ -91,10 +91,7 @@ def test_a_learner_that_works_answers_and_one_that_is_stopped_is_named(monkeypat
         assert reports == [Work(1, 2), Work(2, 2)] * 2
         assert len([beat for beat in beats if beat > began]) >= LIMIT_SECONDS
 
-        hung = next(
-            child for child in psutil.Process().children(recursive=True) if "_Host" in " ".join(child.cmdline())
-        )
-        hung.send_signal(signal.SIGSTOP)
+        stop_process("learner")
         with pytest.raises(ActorLost, match=r"^learner 0 has not answered a ping for \d+ seconds"):
             group.measure(step_batch(2, 32, 4))
         silent = len(beats)
@@ -107,7 +104,7 @@ def test_an_engine_reports_its_responses_and_is_replaced_when_it_hangs(monkeypat
     monkeypatch.setattr("limr.liveness.PING_SECONDS", 0.05)
     monkeypatch.setattr("limr.actors.POLL_SECONDS", 0.05)
     spec = Experiment.model_validate(EXPERIMENT).spec
-    prompts, settings = [[10 + index, 20, 30] for index in range(256)], SamplingSettings(8, 1.0, 1.0, 12)
+    prompts, settings = [[10 + index % 100, 20, 30] for index in range(256)], SamplingSettings(8, 1.0, 1.0, 12)
     work: set[Work] = set()
     engines: EngineGroup
 
@@ -122,17 +119,18 @@ def test_an_engine_reports_its_responses_and_is_replaced_when_it_hangs(monkeypat
         partly = [found for found in work if 0 < found.done < found.total]
         assert partly
         assert {found.total for found in partly} == {256 * 8}
-        stop_process()
+        stop_process("engine")
         second = engines.generate(prompts, range(256), settings)
         assert engines.replaced == 1
         assert np.array_equal(first.tokens, second.tokens)
         assert np.array_equal(first.logprobs, second.logprobs)
 
 
-def stop_process() -> None:
+def stop_process(role: str) -> None:
     """As a process that hangs: it exists, and answers nothing."""
-    children = psutil.Process().children(recursive=True)
-    next(child for child in children if "_Host" in " ".join(child.cmdline())).send_signal(signal.SIGSTOP)
+    alive = [process for process in roles(psutil.Process())[role] if process.status() != psutil.STATUS_STOPPED]
+    (process,) = alive
+    process.send_signal(signal.SIGSTOP)
 
 
 # Stops, of whole runs

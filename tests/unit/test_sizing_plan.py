@@ -18,7 +18,7 @@ from limr.sizing.learner import Learners, rank_memory
 from limr.sizing.plan import ResourcePlan, make_plan, topology_of
 from limr.sizing.stage import offloads
 from limr.spec import PPO, Spec
-from limr.spec.cluster import GpuType
+from limr.spec.workers import GpuType
 from limr.topology import DeviceKind
 from limr.validate import load
 
