@@ -39,7 +39,7 @@ REASONS = frozenset(
         ),
         *("HeartbeatLost", "DeadlineExceeded", "OutOfMemory", "NoResult", "Refused", "Unreadable", "Crashed"),
         *("KLAboveBound", "RewardCollapsed", "Stalled"),
-        *("BadInput", "ProcessLost", "GraderLost", "StaleWeights", "StoreUnavailable", "Fenced"),
+        *("BadInput", "ResourcesMissing", "ProcessLost", "GraderLost", "StaleWeights", "StoreUnavailable", "Fenced"),
     }
 )
 OTHER = "Other"
