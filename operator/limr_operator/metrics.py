@@ -39,7 +39,16 @@ REASONS = frozenset(
         ),
         *("HeartbeatLost", "DeadlineExceeded", "OutOfMemory", "NoResult", "Refused", "Unreadable", "Crashed"),
         *("NonFinite", "GradNormAboveBound", "AccuracyCollapsed", "KLAboveBound", "RewardCollapsed", "Stalled"),
-        *("BadInput", "DoesNotFit", "ProcessLost", "GraderLost", "StaleWeights", "StoreUnavailable", "Fenced"),
+        *(
+            "BadInput",
+            "DoesNotFit",
+            "ResourcesMissing",
+            "ProcessLost",
+            "GraderLost",
+            "StaleWeights",
+            "StoreUnavailable",
+            "Fenced",
+        ),
     }
 )
 OTHER = "Other"

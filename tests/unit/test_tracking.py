@@ -77,7 +77,7 @@ def test_no_secret_is_in_the_settings(tmp_path: Path) -> None:
     run = run_of(secretive, StageRef(name="probe", kind=StageKind.PROBE, seed=1), open_store(str(tmp_path)))
     assert "hush" not in json.dumps(run.config)
     settings = dict(flat(run.config))
-    assert settings["replicas.learner"] == "2"
+    assert settings["devices.learner"] == "2"
     assert settings["ppo.adamBetas"] == "[0.9, 0.95]"
 
 
