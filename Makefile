@@ -16,7 +16,7 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 # The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
 PROVIDER := node
 
-.PHONY: install demo test s3-server control-plane unit integration e2e chaos lint bench bench-operator lock clean
+.PHONY: install demo test s3-server control-plane unit integration nightly e2e chaos lint bench bench-operator lock clean
 .PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images
 
 install: $(INSTALLED)
@@ -94,6 +94,10 @@ ifeq ($(PROVIDER),kind)
 else
 	$(CLUSTER) images
 endif
+
+# What takes minutes of engine time and is left out of `make test`.
+nightly: $(INSTALLED)
+	$(BIN)/pytest -m nightly tests/integration
 
 # Kills drivers, learners and engines at random moments, many times.
 chaos: $(INSTALLED)

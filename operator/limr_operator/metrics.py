@@ -39,7 +39,7 @@ REASONS = frozenset(
         ),
         *("HeartbeatLost", "DeadlineExceeded", "OutOfMemory", "NoResult", "Refused", "Unreadable", "Crashed"),
         *("KLAboveBound", "RewardCollapsed", "Stalled"),
-        *("BadInput", "ProcessLost", "GraderLost", "StaleWeights", "StoreUnavailable", "Fenced"),
+        *("BadInput", "ProcessLost", "GraderLost", "StaleWeights", "StoreUnavailable", "ScratchFull", "Fenced"),
     }
 )
 OTHER = "Other"

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import pytest
-from engines import MODEL, ray_cluster, step_batch
+from engines import ray_cluster
+from learner_groups import learners, trained
 from numpy.typing import NDArray
 
 from limr.learner.group import LearnerGroup
-from limr.learner.types import LearnerSettings
-from limr.spec import PPO, Role
 
 pytestmark = pytest.mark.integration
 
@@ -25,44 +23,6 @@ TEXT = list(range(10, 40))
 def ray_running() -> Iterator[None]:
     with ray_cluster():
         yield
-
-
-def learners(replicas: int, store: str = "unused", **settings: object) -> LearnerGroup:
-    ppo = PPO.model_validate(
-        {
-            "promptsPerStep": 8,
-            "samplesPerPrompt": 4,
-            "trainBatchSize": 16,
-            "temperature": 1.0,
-            "actorLearningRate": 1e-4,
-            "criticLearningRate": 1e-3,
-            "warmupUpdates": 0,
-            "zeroStage": 1,
-            "gradientCheckpointing": False,
-            **settings,
-        }
-    )
-    group = LearnerGroup(
-        Role(replicas=replicas),
-        LearnerSettings(
-            model=str(MODEL),
-            revision=None,
-            root=store,
-            endpoint=None,
-            dtype="float32",
-            ppo=ppo,
-            seed=1,
-            total_updates=100,
-            deadline_seconds=300,
-        ),
-        wait_seconds=300,
-    )
-    group.start()
-    return group
-
-
-def trained(group: LearnerGroup, steps: range) -> list[dict[str, float]]:
-    return [group.measure(step_batch(step, 32, 4)).metrics | group.update() for step in steps]
 
 
 def says(group: LearnerGroup) -> NDArray[np.float32]:
@@ -97,21 +57,6 @@ def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
         for name in ("policy_loss", "value_loss", "kl", "entropy", "logprob_gap_mean", "return_mean"):
             assert got[name] == pytest.approx(want[name], rel=1e-5, abs=1e-5), name
     assert np.abs(answer - expected_answer).max() < 1e-4
-
-
-def test_a_restore_goes_on_with_the_same_bits(tmp_path: Path) -> None:
-    settings = {"store": str(tmp_path / "store"), "microBatchSize": 16, "packing": False}
-    with closing(learners(1, **settings)) as group:
-        trained(group, range(1, 2))
-        records = group.save(tmp_path / "scratch", "checkpoint")
-        expected = trained(group, range(2, 4))
-        weights = group.export(tmp_path / "scratch", "expected")
-    with closing(learners(1, **settings)) as group:
-        assert group.fetch(tmp_path / "restored", "checkpoint", records)
-        group.restore(tmp_path / "restored")
-        assert trained(group, range(2, 4)) == expected
-        assert group.export(tmp_path / "scratch", "again") == weights
-    assert "model.safetensors" in [record.path for record in weights]
 
 
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])

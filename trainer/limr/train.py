@@ -8,14 +8,13 @@ from its last checkpoint and ends with the same bytes. What is left out on purpo
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from limr import devices
+from limr import devices, scratch
 from limr.actors import connect
 from limr.curve import condensed
 from limr.evaluate import Questions, ask, load_questions
@@ -47,7 +46,10 @@ def run_stage(stage_input: StageInput, store: Store, reporter: Reporter) -> Stag
     workload = load_workload(stage_input)
     keep = stage_input.experiment.spec.checkpoint.keep
     with ExitStack() as resources:
-        journal = resources.enter_context(Journal.open(store, stage_input.stage.name, stage_input.attempt, keep=keep))
+        wait = stage_input.experiment.spec.limits.wait_seconds
+        journal = resources.enter_context(
+            Journal.open(store, stage_input.stage.name, stage_input.attempt, keep=keep, deadline_seconds=wait)
+        )
         if journal.manifest.finished:  # by an attempt that was cut off before it could say so
             return _finished(journal, Ledger())
         connect()
@@ -70,7 +72,9 @@ class Trainer:
         self._attempt = stage_input.attempt
         self._store = store
         self._journal, self._reporter, self._work = journal, reporter, workload
-        self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-")))
+        self._scratch = scratch.folder_name(f"{store.uri}/{stage_input.stage.name}", self._attempt)
+        scratch.claim(self._scratch)
+        resources.callback(scratch.release, self._scratch)
         self._grader = resources.enter_context(Grader(spec.reward))
         # Engines and learners load their libraries and models side by side.
         self._engine_settings = engine_settings(spec, spec.ppo.max_response_tokens)
@@ -105,6 +109,8 @@ class Trainer:
             if not judged.suspect and (stop or step == steps or self._checkpoint_due(step)):
                 with self._writing("writing"):
                     self._checkpoint(step)
+            if stop or judged.alarm:
+                self._journal.complete()
             self._report(step, "done")
             if judged.alarm:
                 return self._guarded(judged.alarm)
@@ -181,7 +187,11 @@ class Trainer:
 
     @contextmanager
     def _part(self, name: str, step: int, clock: Stopwatch) -> Iterator[None]:
-        """Times a part of the step and tells that it began: with large models the next sign of life is minutes away."""
+        """Times a part of the step and tells that it began: with large models the next sign of life is minutes away.
+
+        The learners are idle then, and tell whether the last checkpoint has come to the store.
+        """
+        self._journal.poll()
         self._report(step - 1, name)
         with clock(name):
             yield
@@ -210,17 +220,18 @@ class Trainer:
 
     def _restore(self) -> int:
         """The number of steps done before, with learners and ledger as they were after them."""
-        folder = self._scratch / "restored"
+        folder = Path("restored")
         checkpoint = self._journal.restore(partial(self._learners.fetch, folder))
         if checkpoint is None:
             return 0
         self._learners.restore(folder)
+        self._learners.discard(folder)
         self._total = checkpoint.ledger
         self._history = [step.metrics for step in self._journal.manifest.steps]
         return checkpoint.step
 
     def _checkpoint_step(self) -> int | None:
-        """The step of the last checkpoint."""
+        """The step of the last checkpoint that is truth."""
         checkpoints = self._journal.manifest.checkpoints
         return checkpoints[-1].step if checkpoints else None
 
@@ -228,19 +239,19 @@ class Trainer:
         """At each multiple of everySteps; one that was left out because its step was suspect, after the next that is
         not."""
         every = self._spec.checkpoint.every_steps
-        return step // every > (self._checkpoint_step() or 0) // every
+        return step // every > self._journal.checkpoint_step // every
 
     def _checkpoint(self, step: int) -> None:
-        folder = self._scratch / f"step-{step}"
-        self._journal.commit(step, partial(self._learners.save, folder), self._total)
+        """Training goes on once the state lies on the learners' machines; it is sent meanwhile."""
+        self._journal.begin_commit(step, partial(self._learners.save, Path(f"step-{step}")), self._total)
 
     def _publish(self) -> None:
         """Writes the trained model and ends the stage's history."""
         self._journal.finish({"model": self._journal.publish("model", self._send_model)}, self._total)
 
     def _send_model(self, path: str) -> tuple[FileRecord, ...]:
-        weights = self._learners.export(self._scratch / "weights", path)
-        beside = self._scratch / "beside-weights"
+        weights = self._learners.export(Path("weights"), path)
+        beside = scratch.root() / self._scratch / "beside-weights"
         self._work.tokenizer.save_pretrained(beside)
         (beside / FINGERPRINT_FILE).write_text(self._fingerprint.to_json())
         return merged([weights, send(self._store, beside, path)])
@@ -287,6 +298,7 @@ class Trainer:
             seed=self._work.seed,
             total_updates=self._work.steps * spec.ppo.updates_per_step,
             deadline_seconds=spec.limits.wait_seconds,
+            scratch=self._scratch,
         )
 
 

@@ -7,7 +7,7 @@ All ranks must make the same calls together: ZeRO gathers and reduces inside the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,13 @@ from numpy.typing import NDArray
 
 from limr.learner import advantages
 from limr.learner.batch import Division, MicroBatch, Minibatch
+from limr.learner.checkpoint import ModelState
 from limr.learner.layout import lay_out
 from limr.learner.models import Critic, Policy, load_backbone, load_language_model
 from limr.learner.process_group import free_address, join
+from limr.learner.sharding import rank_folder
 from limr.learner.types import LearnerSettings, Measured, StepBatch
+from limr.learner.upload import Upload
 from limr.learner.zero import ZeroSettings, frozen, sharded_loading, trained, whole_parameters
 from limr.model_files import local_model
 from limr.ppo.grpo import kl_loss
@@ -41,14 +44,13 @@ from limr.ppo.metrics import (
     value_tally,
 )
 from limr.ppo.schedule import learning_rate_factor
+from limr.scratch import claim, room_for
 from limr.spec import Algorithm
-from limr.store import open_store
+from limr.store import disk, open_store
 from limr.store.base import Store
 from limr.store.digest import FileRecord
 from limr.store.folders import fetch, send
 from limr.tensors import WeightBundle, to_bytes
-
-STATE_TAG = "state"
 
 
 class Learner:
@@ -58,6 +60,7 @@ class Learner:
         self._rank, self._ranks = rank, ranks
         self._minibatches: list[Minibatch] = []
         self._updates_done = 0
+        self._uploads = Upload()
 
     def free_address(self) -> tuple[str, int]:
         return free_address()
@@ -67,6 +70,7 @@ class Learner:
 
     def start(self, address: tuple[str, int]) -> None:
         """Meets the other ranks at `address` and loads the models."""
+        self._scratch = claim(self._settings.scratch)
         self._device = join(self._rank, self._ranks, address, self._settings.deadline_seconds)
         if self._device.type == "cpu":
             torch.set_flush_denormal(True)  # denormals in Adam's state make CPU steps many times slower
@@ -233,32 +237,49 @@ class Learner:
         answer: NDArray[np.float32] = logprobs.float().cpu().numpy()
         return answer
 
-    # Checkpoints. Every random draw is made from (seed, step), so weights, optimizer state and counts are all there is.
+    # Checkpoints. Folders are relative to the scratch folder of this machine, which all its ranks share.
 
-    def send(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
-        """Moves what lies in `folder` on this machine below `path` in the store."""
-        return send(self._store(), folder, path)
+    def hold(self, folder: Path) -> None:
+        """Writes this rank's part of the training state to files in `folder`. Raises ScratchFull."""
+        own = self._scratch / folder / rank_folder(self._rank)
+        disk.remove(own)
+        with room_for(sum(state.size for state in self._states()), own):
+            for state in self._states():
+                state.save(own, self._updates_done)
 
-    def fetch(self, path: str, records: tuple[FileRecord, ...], folder: Path) -> bool:
-        """Copies the folder at `path` in the store to `folder` on this machine; whether its bytes verify."""
-        return fetch(self._store(), path, records, folder)
+    def begin_sending(self, folder: Path, path: str) -> None:
+        """Begins to move this rank's part of `folder` below `path` in the store, while other work goes on."""
+        self._uploads.start(self._store(), self._scratch / folder / rank_folder(self._rank), path)
+
+    def sent(self, wait_seconds: float) -> tuple[FileRecord, ...] | None:
+        """What `begin_sending` moved, once it is in the store; None when that takes longer than `wait_seconds`."""
+        return self._uploads.files(wait_seconds)
+
+    def fetch(self, path: str, records: Sequence[Sequence[FileRecord]], folder: Path) -> bool:
+        """Copies this rank's entry of `records` from `path` in the store to `folder`; whether the bytes verify."""
+        own, target = records[self._rank], self._scratch / folder
+        with room_for(sum(record.size for record in own), target):
+            return fetch(self._store(), path, own, target)
+
+    def files_needed(self, folder: Path, where: str) -> set[str]:
+        """Which files of the checkpoint `where` this rank needs; `folder` has its indexes.
+
+        Raises LimrError when it is not of this model.
+        """
+        return {file for state in self._states() for file in state.files_needed(self._scratch / folder, where)}
+
+    def restore(self, folder: Path) -> None:
+        """Goes on exactly where the state in `folder` was saved, by whatever ranks."""
+        self._updates_done = max(state.restore(self._scratch / folder) for state in self._states())
+
+    def discard(self, folder: Path) -> None:
+        disk.remove(self._scratch / folder)
+
+    def _states(self) -> list[ModelState]:
+        return [ModelState(engine, name) for name, engine in zip(("actor", "critic"), self._engines(), strict=False)]
 
     def _store(self) -> Store:
         return open_store(self._settings.root, self._settings.endpoint)
-
-    def save(self, folder: Path) -> None:
-        """Writes this rank's files of the training state below `folder`."""
-        for name, engine in zip(("actor", "critic"), self._engines(), strict=False):
-            state = {"updates_done": self._updates_done}
-            engine.save_checkpoint(str(folder / name), tag=STATE_TAG, client_state=state, save_latest=False)
-
-    def restore(self, folder: Path) -> None:
-        """Goes on exactly where `save` left off."""
-        for name, engine in zip(("actor", "critic"), self._engines(), strict=False):
-            loaded, state = engine.load_checkpoint(str(folder / name), tag=STATE_TAG)
-            if loaded is None:
-                raise FileNotFoundError(f"{folder / name} holds no training state for rank {self._rank}")
-            self._updates_done = state["updates_done"]
 
     def export(self, folder: Path) -> None:
         """Writes the policy in Hugging Face form (rank 0; the others help to gather)."""
@@ -268,7 +289,13 @@ class Learner:
             if self._rank == 0:
                 weights[name] = tensor.to(dtype).cpu().clone()
         if self._rank == 0:
-            self._actor.module.lm.save_pretrained(folder, state_dict=weights)
+            size = sum(tensor.nbytes for tensor in weights.values())
+            with room_for(size, self._scratch / folder):
+                self._actor.module.lm.save_pretrained(self._scratch / folder, state_dict=weights)
+
+    def send(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
+        """Moves what lies in `folder` below `path` in the store."""
+        return send(self._store(), self._scratch / folder, path)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ REMEDIES = {
     "BadInput": "then run the failed stage afresh",  # the message says what to correct
     "DeadlineExceeded": "raise limits.activeDeadlineSeconds or make the stage smaller, then run it afresh",
     "HeartbeatLost": "read the stage's log for where it hung, then run it afresh",
+    "ScratchFull": "give spec.cluster.scratch more room, then run the failed stage afresh",
     "StoreUnavailable": "make the store reachable and writable, then run the failed stage afresh",
 }
 USUAL_REMEDY = "read the stage's log, mend the cause and run the failed stage afresh"
