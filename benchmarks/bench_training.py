@@ -86,7 +86,9 @@ def of_limr(options: argparse.Namespace) -> dict[str, object]:
     )
     learners = LearnerGroup(
         topology.learners(LearnerPods(replicas=options.processes), DeviceKind.CPU),
-        LearnerSettings(options.model, None, "unused", None, "float32", ppo, 1, options.steps, 900),
+        LearnerSettings(
+            options.model, None, "unused", None, "float32", ppo, 1, options.steps, 900, Path("limr-bench/attempt-1")
+        ),
         900,
     )
     learners.start()

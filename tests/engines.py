@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import ray
@@ -25,6 +26,7 @@ MODEL = ARITHMETIC / "model"
 @contextmanager
 def ray_cluster() -> Iterator[None]:
     os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+    os.environ["PYTHONPATH"] = str(Path(__file__).parent)  # actors import tests' own learners
     ray.init(
         num_cpus=8,
         include_dashboard=False,
@@ -37,10 +39,15 @@ def ray_cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        del os.environ["PYTHONPATH"]
 
 
 def learner_settings(
-    model: str = str(MODEL), store: str = "unused", dtype: str = "float32", **recipe: object
+    model: str = str(MODEL),
+    root: str = "unused",
+    endpoint: str | None = None,
+    dtype: str = "float32",
+    **recipe: object,
 ) -> LearnerSettings:
     """Small batches and a large learning rate."""
     ppo = PPO.model_validate(
@@ -60,13 +67,14 @@ def learner_settings(
     return LearnerSettings(
         model=model,
         revision=None,
-        root=store,
-        endpoint=None,
+        root=root,
+        endpoint=endpoint,
         dtype=dtype,
         ppo=ppo,
         seed=1,
         total_updates=100,
         deadline_seconds=300,
+        scratch=Path("limr-tests/attempt-1"),
     )
 
 
@@ -80,19 +88,15 @@ def cpu_engines(pods: int = 1, tensor_parallel: int = 1) -> Workers:
     return topology.engines(spec, DeviceKind.CPU)
 
 
-def learner_group(
-    pods: int,
-    model: str = str(MODEL),
-    store: str = "unused",
-    dtype: str = "float32",
-    processes: int = 1,
-    **recipe: object,
-) -> LearnerGroup:
-    """Learners that are ready to train."""
-    settings = learner_settings(model, store, dtype, **recipe)
-    group = LearnerGroup(cpu_learners(pods, processes), settings, wait_seconds=300)
+def learner_group(pods: int, processes: int = 1, **settings: Any) -> LearnerGroup:
+    """Learners that are ready to train; `settings` are those of `learner_settings`."""
+    group = LearnerGroup(cpu_learners(pods, processes), learner_settings(**settings), wait_seconds=300)
     group.start()
     return group
+
+
+def trained(group: LearnerGroup, steps: range, responses: int = 32) -> list[dict[str, float]]:
+    return [group.measure(step_batch(step, responses, 4)).metrics | group.update() for step in steps]
 
 
 def engine_group(model: str = str(MODEL), pods: int = 1) -> EngineGroup:

@@ -22,6 +22,7 @@ from limr.sizing.architecture import from_config
 from limr.sizing.learner import Learners, RankMemory, rank_memory
 from limr.sizing.plan import GRADIENT_DTYPE
 from limr.spec import PPO
+from limr.topology import DeviceKind, Rank
 
 ROOT = Path(__file__).parents[1]
 DEADLINE_SECONDS = 1200
@@ -138,7 +139,8 @@ def main(arguments: Sequence[str]) -> None:
 
 def _peaks(case: Case, model: Path, rank: int, address: tuple[str, int]) -> dict[str, int]:
     """Resident bytes at most, by part of a step; a short one before it brings Adam's state and ZeRO's buffers."""
-    from limr.learner.learner import Learner
+    from inspected_learner import InspectedLearner
+
     from limr.learner.types import LearnerSettings
 
     settings = LearnerSettings(
@@ -151,13 +153,15 @@ def _peaks(case: Case, model: Path, rank: int, address: tuple[str, int]) -> dict
         seed=1,
         total_updates=100,
         deadline_seconds=DEADLINE_SECONDS,
+        scratch=Path("limr-tests/attempt-1"),
     )
-    learner = Learner(settings, rank, case.ranks)
-    peaks = {"load": _peak_during(lambda: learner.start(address))}
+    learner = InspectedLearner(settings, DeviceKind.CPU)
+    place = Rank(number=rank, total=case.ranks, local_number=rank, local_total=case.ranks)
+    peaks = {"load": _peak_during(lambda: learner.start(place, address))}
     for step, lengths in ((1, SHORT), (2, {})):
         batch = _batch(replace(case, **lengths), step)
-        peaks["measure"] = _peak_during(lambda batch=batch: learner.measure(batch))
-        peaks["update"] = _peak_during(learner.update)
+        peaks["measure"] = _peak_during(lambda batch=batch: learner.measure_step(batch))
+        peaks["update"] = _peak_during(learner.update_step)
     peaks["idle"] = _peak_during(gc.collect)
     return peaks
 

@@ -88,6 +88,15 @@ class Run:
         (folder / "experiment.yaml").write_text(yaml.safe_dump(experiment))
         self.storage = {"uri": str(folder / "runs"), **(storage or {})}
 
+    def change(self, **sections: dict[str, Any]) -> None:
+        """Changes fields of the spec's sections, such as ppo={"zeroStage": 3}; None removes one."""
+        file = self.folder / "experiment.yaml"
+        experiment = yaml.safe_load(file.read_text())
+        for name, fields in sections.items():
+            changed = experiment["spec"].get(name, {}) | fields
+            experiment["spec"][name] = {field: value for field, value in changed.items() if value is not None}
+        file.write_text(yaml.safe_dump(experiment))
+
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         log = (self.folder / "log").open("ab")
         command = [sys.executable, "-m", "limr", "run", "experiment.yaml", *options]

@@ -73,7 +73,8 @@ class TrackedStage:
                     journal.add_step(step, 1, TRAJECTORIES.empty_table(), metrics)
                     reporter.step(metrics | {"step": step, "store_queue": 1}, {})
                     if step % 2 == 0:
-                        journal.commit(step, _saved, Ledger())
+                        journal.begin_commit(step, Saved, Ledger())
+                        journal.complete()
                     reporter.progress(Progress(updated_at=0, step=step, steps=STEPS))
                 if until < STEPS:
                     raise Crash
@@ -93,8 +94,14 @@ class Crash(Exception):
     """The stage is no more."""
 
 
-def _saved(path: str) -> tuple[FileRecord, ...]:
-    return (FileRecord(path="state", size=1, digest=of_bytes(b"s")),)
+class Saved:
+    """A checkpoint that is in the store at once."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def files(self, wait_seconds: float) -> tuple[FileRecord, ...]:
+        return (FileRecord(path="state", size=1, digest=of_bytes(b"s")),)
 
 
 def tensorboard_points(folder: Path, tag: str) -> Points:

@@ -47,6 +47,7 @@ REASONS = frozenset(
             "GraderLost",
             "StaleWeights",
             "StoreUnavailable",
+            "ScratchFull",
             "Fenced",
         ),
     }

@@ -33,7 +33,7 @@ def test_two_steps_reach_the_engine(architecture: str, tmp_path: Path) -> None:
     # Two ranks that shard their weights, or one that has them whole; no critic and no reference, to start sooner.
     ranks, settings = (1, {"zeroStage": 1}) if architecture.endswith("tied") else (2, {"zeroStage": 3})
     settings |= {"algorithm": "grpo", "klCoefficient": 0.0, "actorLearningRate": 1e-3}
-    with closing(engine_group(model)) as engines, closing(learner_group(ranks, model, **settings)) as learners:
+    with closing(engine_group(model)) as engines, closing(learner_group(ranks, model=model, **settings)) as learners:
         answers = []
         for step in range(STEPS + 1):
             if step:

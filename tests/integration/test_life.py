@@ -15,16 +15,15 @@ import numpy as np
 import psutil
 import pytest
 import slow_stages
-from engines import MODEL, cpu_engines, cpu_learners, ray_cluster, step_batch
+from engines import cpu_engines, cpu_learners, learner_settings, ray_cluster, step_batch
 from runs import EXPERIMENT, Run, roles
 
 from limr.actors import ActorLost, Work, total_work
 from limr.learner.group import LearnerGroup
-from limr.learner.types import LearnerSettings
 from limr.liveness import Liveness
 from limr.rollout.group import EngineGroup
 from limr.rollout.types import SamplingSettings, engine_settings
-from limr.spec import PPO, Experiment
+from limr.spec import Experiment
 from limr.stage import Progress
 from limr.stage_files import StageFiles, read_progress
 
@@ -47,27 +46,13 @@ def until(condition: Callable[[], object], seconds: float = 300.0) -> None:
 
 @pytest.fixture(scope="module")
 def ray_running() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("PYTHONPATH", str(TESTS))  # of the learners' processes
-        with ray_cluster():
-            yield
+    with ray_cluster():
+        yield
 
 
 def slow_group(**ppo: object) -> LearnerGroup:
     """One learner, which takes seconds for each of two updates."""
-    settings = LearnerSettings(
-        model=str(MODEL),
-        revision=None,
-        root="unused",
-        endpoint=None,
-        dtype="float32",
-        ppo=PPO.model_validate(
-            {"promptsPerStep": 8, "samplesPerPrompt": 4, "trainBatchSize": 16, "zeroStage": 1, "packing": False} | ppo
-        ),
-        seed=1,
-        total_updates=100,
-        deadline_seconds=300,
-    )
+    settings = learner_settings(packing=False, **ppo)
     return LearnerGroup(cpu_learners(), settings, wait_seconds=300, factory="slow_learner:SlowLearner")
 
 

@@ -45,7 +45,7 @@ def learners() -> Iterator[LearnerGroup]:
 
 @pytest.fixture(scope="module")
 def engines() -> Iterator[EngineGroup]:
-    with closing(engine_group(replicas=2)) as group:
+    with closing(engine_group(pods=2)) as group:
         yield group
 
 
@@ -126,7 +126,7 @@ def test_broadcast_brings_the_same_bits_as_the_object_store(learners: LearnerGro
 
 
 def test_an_engine_lost_during_a_broadcast_ends_the_attempt(learners: LearnerGroup) -> None:
-    with closing(engine_group(replicas=1)) as engines, closing(learner_group(1)) as sender:
+    with closing(engine_group()) as engines, closing(learner_group(1)) as sender:
         weights = LearnerWeights(sender._learners, 1, WAIT, BroadcastPeers(sender._learners[0], WAIT))
         weights.deliver(engines._engines)
         engines._engines[0].kill()
@@ -140,7 +140,7 @@ def test_an_engine_lost_during_a_broadcast_ends_the_attempt(learners: LearnerGro
 def test_every_worker_process_of_an_engine_gets_the_weights(architecture: str, broadcast: bool, tmp_path: Path) -> None:
     model = str(save_model(architecture, tmp_path / "model"))
     engine = parallel_engine(EngineSettings(model, None, None, "float32", 64, EngineOptions(max_sequences=64)))
-    with closing(learner_group(1, model)) as learners:
+    with closing(learner_group(1, model=model)) as learners:
         learners.measure(step_batch(1, 32, 4))
         learners.update()
         peers = BroadcastPeers(learners._learners[0], WAIT) if broadcast else None

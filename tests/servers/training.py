@@ -12,6 +12,7 @@ import pyarrow as pa
 from limr.stage import Ledger
 from limr.store import digest, folders, layout
 from limr.store.base import NotFound, Store
+from limr.store.digest import FileRecord
 from limr.store.journal import Journal
 from limr.store.manifest import read_manifest
 from limr.store.trajectories import iter_steps
@@ -37,6 +38,26 @@ def text_table(step: int) -> pa.Table:
     return pa.Table.from_pylist([{**key, "prompt_id": f"{n:016x}", "sample": 0} for n in range(PROMPTS)])
 
 
+class FileByFile:
+    """An upload that sends one more file each time it is looked at, so that anything can happen in between."""
+
+    def __init__(self, store: Store, files: dict[str, bytes], path: str) -> None:
+        self._store = store
+        self._left = dict(files)
+        self._path = path
+        self._sent: list[FileRecord] = []
+
+    def files(self, wait_seconds: float) -> tuple[FileRecord, ...] | None:
+        if self._left:
+            name, data = next(iter(self._left.items()))
+            with tempfile.TemporaryDirectory() as folder:
+                (file := Path(folder) / "file").write_bytes(data)
+                self._store.upload(file, f"{self._path}/{name}", move=True)
+            self._sent.append(FileRecord(path=name, size=len(data), digest=digest.of_bytes(data)))
+            del self._left[name]
+        return None if self._left else tuple(self._sent)
+
+
 class Training:
     """One attempt, as a trainer drives its journal. `weights` is [[step, attempt], …] of all steps so far."""
 
@@ -60,14 +81,16 @@ class Training:
         self.journal.add_step(step, 1, step_table(step, self.attempt), metrics, text_table(step) if texts else None)
         self.weights.append([step, self.attempt])
 
+    def begin_commit(self) -> None:
+        files = {"actor/weights.json": json.dumps(self.weights).encode(), "optimizer.bin": bytes(self._padding)}
+        self.journal.begin_commit(len(self.weights), partial(FileByFile, self._store, files), self.ledger())
+
     def commit(self, checkpoint: bool = True) -> None:
-        with tempfile.TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "checkpoint"
-            (folder / "actor").mkdir(parents=True)
-            (folder / "actor" / "weights.json").write_text(json.dumps(self.weights))
-            (folder / "optimizer.bin").write_bytes(bytes(self._padding))
-            save = partial(folders.send, self._store, folder) if checkpoint else None
-            self.journal.commit(len(self.weights), save, self.ledger())
+        if checkpoint:
+            self.begin_commit()
+            self.journal.complete()
+        else:
+            self.journal.commit(len(self.weights), self.ledger())
 
     def finish(self) -> None:
         self.journal.finish({}, self.ledger())

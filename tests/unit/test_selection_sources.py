@@ -128,7 +128,7 @@ def stage_folder(path: Path) -> Path:
         with Journal.open(store, "probe", attempt) as journal:
             for step in range(journal.manifest.last_step + 1, steps + 1):
                 journal.add_step(step, (step - 1) // STEPS_PER_EPOCH + 1, step_table(step, attempt), {})
-            journal.commit(steps, None, Ledger())
+            journal.commit(steps, Ledger())
     return path / "probe"
 
 

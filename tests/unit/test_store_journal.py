@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -65,14 +66,76 @@ def test_a_commit_may_come_while_later_steps_are_written(store: LocalStore, tmp_
     journal = Journal.open(store, STAGE, 1)
     for step in (1, 2, 3):
         journal.add_step(step, 1, step_table(step, 1), {})
-    journal.commit(2, None, Ledger(rollouts=12))
+    journal.commit(2, Ledger(rollouts=12))
     assert check_history(store) == [[1, 1], [2, 1]]
     with pytest.raises(ValueError, match="step 5 cannot be added; the next is 4"):
         journal.add_step(5, 1, step_table(5, 1), {})
     with pytest.raises(ValueError, match="step 4 cannot be committed"):
-        journal.commit(4, None, Ledger())
-    journal.commit(3, None, Ledger(rollouts=18))
+        journal.commit(4, Ledger())
+    journal.commit(3, Ledger(rollouts=18))
     assert len(check_history(store)) == 3
+
+
+def test_a_checkpoint_counts_when_all_its_files_are_there(store: LocalStore) -> None:
+    training = _train(store, 1, steps=1)
+    training.begin_commit()
+    for _ in range(2):
+        training.step()
+    assert training.journal.checkpoint_step == 1
+    training.journal.poll()
+    assert check_history(store) == [], "one file of the checkpoint is still on its way"
+    training.journal.poll()
+    assert check_history(store) == [[1, 1]], "the steps after it wait for the next checkpoint"
+    training.begin_commit()
+    training.step()
+    training.begin_commit()  # one is under way at a time: that of step 3 is ended first
+    assert len(check_history(store)) == 3
+    training.finish()
+    manifest = read_manifest(store, STAGE)
+    assert [record.step for record in manifest.checkpoints] == [3, 4]
+    assert [record.ledger.rollouts for record in manifest.checkpoints] == [18, 24]
+    assert len(check_history(store)) == 4
+    check_nothing_else_is_there(store)
+
+
+def test_what_an_upload_failed_with_is_raised_and_nothing_counts(store: LocalStore, tmp_path: Path) -> None:
+    training = _train(store, 1, steps=1)
+    training.begin_commit()
+    (tmp_path / "store" / "probe" / "checkpoints").write_bytes(b"in the way")
+    with pytest.raises(StoreError, match="a part of this path is a file"):
+        training.journal.poll()
+    assert check_history(store) == []
+
+
+def test_a_checkpoint_on_its_way_is_given_up_with_its_attempt(store: LocalStore) -> None:
+    first = _train(store, 1, steps=3)
+    first.begin_commit()
+    first.journal.poll()
+    second = Training(store, 2)
+    assert second.weights == [[1, 1], [2, 1]]
+    with pytest.raises(Fenced):
+        first.journal.complete()
+    second.step()
+    second.finish()
+    assert check_history(store) == [[1, 1], [2, 1], [3, 2]]
+    check_nothing_else_is_there(store)
+
+
+class _NeverSent:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def files(self, wait_seconds: float) -> None:
+        time.sleep(wait_seconds)
+
+
+def test_an_upload_that_hangs_is_not_waited_for_forever(store: LocalStore) -> None:
+    journal = Journal.open(store, STAGE, 1, deadline_seconds=0.1)
+    journal.add_step(1, 1, step_table(1, 1), {})
+    journal.begin_commit(1, _NeverSent, Ledger())
+    for wait in (journal.complete, lambda: journal.finish({}, Ledger())):
+        with pytest.raises(StoreError, match=r"step=000001: the checkpoint was not sent within 0 s; check the store"):
+            wait()
 
 
 def test_old_checkpoints_go(store: LocalStore) -> None:
@@ -131,13 +194,13 @@ def test_only_a_later_attempt_takes_a_stage_over(store: LocalStore) -> None:
 def test_the_same_writer_may_open_its_attempt_again(store: LocalStore) -> None:
     first = Journal.open(store, STAGE, 1, writer="driver")
     first.add_step(1, 1, step_table(1, 9), {})
-    first.commit(1, None, Ledger())
+    first.commit(1, Ledger())
     again = Journal.open(store, STAGE, 1, writer="driver")
     assert again.manifest.steps == ()
     again.add_step(1, 1, step_table(1, 1), {})
     with pytest.raises(Fenced):  # the life before is stale
         first.finish({}, Ledger())
-    again.commit(1, None, Ledger(rollouts=6))
+    again.commit(1, Ledger(rollouts=6))
     assert check_history(store) == [[1, 1]]
 
 
@@ -146,7 +209,7 @@ def test_a_twin_of_the_same_attempt_is_noticed(store: LocalStore) -> None:
     store.put("probe/attempt-1/trajectories/epoch=0001/step=000001.parquet", b"a twin's")
     journal.add_step(1, 1, step_table(1, 1), {})
     with pytest.raises(Fenced, match="another process writes as attempt 1 too"):
-        journal.commit(1, None, Ledger())
+        journal.commit(1, Ledger())
 
 
 def test_a_finished_stage_is_only_read(store: LocalStore, tmp_path: Path) -> None:
@@ -159,7 +222,7 @@ def test_a_finished_stage_is_only_read(store: LocalStore, tmp_path: Path) -> Non
         for write in (
             lambda: journal.add_step(4, 1, step_table(4, 2), {}),
             lambda: journal.finish({}, Ledger()),
-            lambda: journal.commit(3, None, Ledger()),
+            lambda: journal.commit(3, Ledger()),
             lambda: journal.publish("model", lambda path: ()),
             lambda: journal.restore(lambda path, records: True),
         ):
@@ -198,7 +261,7 @@ def test_a_failed_write_is_raised_by_the_next_call(store: LocalStore, tmp_path: 
     (tmp_path / "store" / "probe" / "attempt-1").write_bytes(b"in the way")
     journal.add_step(1, 1, step_table(1, 1), {})
     with pytest.raises(StoreError, match="a part of this path is a file"):
-        journal.commit(1, None, Ledger())
+        journal.commit(1, Ledger())
     with pytest.raises(StoreError, match="a part of this path is a file"):
         journal.add_step(2, 1, step_table(2, 1), {})
     assert check_history(store) == []
@@ -222,7 +285,7 @@ def test_a_store_that_hangs_is_not_waited_for_forever(tmp_path: Path) -> None:
     journal = Journal.open(store, STAGE, 1, deadline_seconds=0.1)
     for step in range(1, 5):
         journal.add_step(step, 1, step_table(step, 1), {})
-    for wait in (lambda: journal.add_step(5, 1, step_table(5, 1), {}), lambda: journal.commit(4, None, Ledger())):
+    for wait in (lambda: journal.add_step(5, 1, step_table(5, 1), {}), lambda: journal.commit(4, Ledger())):
         with pytest.raises(StoreError, match=r"files were not written within 0 s; check the store"):
             wait()
     store.released.set()

@@ -72,6 +72,17 @@ class Stage(RuleBasedStateMachine):
     def commit(self, checkpoint: bool) -> None:
         self._unless_it_crashes(lambda: self._live().commit(checkpoint))
 
+    @precondition(lambda self: self._working() and self._live().weights)
+    @rule()
+    def begin_commit(self) -> None:
+        """Steps that are added from now on do not come with this checkpoint."""
+        self._unless_it_crashes(lambda: self._live().begin_commit())
+
+    @precondition(lambda self: self._working())
+    @rule()
+    def poll(self) -> None:
+        self._unless_it_crashes(lambda: self._live().journal.poll())
+
     @precondition(lambda self: self._working() and self.attempt > 3)
     @rule()
     def finish(self) -> None:

@@ -28,8 +28,3 @@ def local_model(uri: str, endpoint: str | None, version: str = "") -> str:
                 open_store(parent, endpoint).download(name, Path(partial) / "model")
                 (Path(partial) / "model").rename(target)
     return str(target)
-
-
-def scratch_folder() -> Path:
-    """Where checkpoints may lie on their way to the store: spec.cluster.scratch, or on a laptop the usual place."""
-    return Path(os.environ.get("LIMR_SCRATCH", tempfile.gettempdir()))

@@ -10,20 +10,19 @@ sampling ahead of training
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from limr import capacity, topology
+from limr import capacity, scratch, topology
 from limr.actors import Work, connect, total_work
 from limr.devices import device_kind
 from limr.evaluate import Questions, ask, load_questions
 from limr.learner.group import LEARNER, LearnerGroup
 from limr.learner.types import LearnerSettings, NonFinite
 from limr.liveness import Liveness, answer_seconds
-from limr.model_files import FINGERPRINT_FILE, scratch_folder
+from limr.model_files import FINGERPRINT_FILE
 from limr.records import Sampled, grade_requests, step_batch, step_metrics, text_table, trajectory_table
 from limr.reward.pool import Grader
 from limr.rollout.group import EngineGroup
@@ -55,8 +54,10 @@ def run_stage(stage_input: StageInput, store: Store, reporter: Reporter, learner
     with ExitStack() as resources:
         liveness = resources.enter_context(Liveness(reporter.beat, answer_seconds(spec.limits.heartbeat_seconds)))
         workload = load_workload(stage_input)
-        keep = spec.checkpoint.keep
-        journal = resources.enter_context(Journal.open(store, stage_input.stage.name, stage_input.attempt, keep=keep))
+        keep, limit = spec.checkpoint.keep, spec.limits.wait_seconds
+        journal = resources.enter_context(
+            Journal.open(store, stage_input.stage.name, stage_input.attempt, keep=keep, deadline_seconds=limit)
+        )
         if journal.manifest.finished:  # by an attempt that was cut off before it could say so
             return _finished(journal, Ledger())
         connect()
@@ -81,7 +82,9 @@ class Trainer:
         self._attempt = stage_input.attempt
         self._store = store
         self._journal, self._reporter, self._work = journal, reporter, workload
-        self._scratch = Path(resources.enter_context(tempfile.TemporaryDirectory(prefix="limr-", dir=scratch_folder())))
+        self._scratch = scratch.folder_name(f"{store.uri}/{stage_input.stage.name}", self._attempt)
+        scratch.claim(self._scratch)
+        resources.callback(scratch.release, self._scratch)
         self._grader = resources.enter_context(Grader(spec.reward))
         kind, limit = device_kind(spec.cluster), spec.limits.wait_seconds
         self._plan = plan_stage(spec, kind)
@@ -114,6 +117,7 @@ class Trainer:
         except StopRequested:
             return self._dropped()
         except NonFinite as error:  # raised before the step's checkpoint, and before a sync of its weights
+            self._journal.complete()
             return self._guarded(non_finite(self._spec.guards, error))
         if alarm:
             return self._guarded(alarm)
@@ -134,6 +138,8 @@ class Trainer:
             if not judged.suspect and (stop or step == steps or self._checkpoint_due(step)):
                 with self._writing("writing"):
                     self._checkpoint(step)
+            if judged.alarm or stop:
+                self._journal.complete()
             self._progress.finish_step(step)
             if judged.alarm or stop:
                 return judged.alarm
@@ -176,11 +182,12 @@ class Trainer:
         self._progress.charge_dropped()
         self._progress.enter("stopping")
         done = self._progress.done
-        if done and not self._suspect and self._checkpoint_step() != done:
+        if done and not self._suspect and self._journal.checkpoint_step != done:
             if not self._step_clock.updating:
                 self._checkpoint(done)
             elif self._held is not None:
-                self._journal.commit(done, partial(self._learners.send, self._held), self._progress.total)
+                self._journal.begin_commit(done, partial(self._learners.send, self._held), self._progress.total)
+        self._journal.complete()
         return self._suspended()
 
     def _suspended(self) -> StageResult:
@@ -263,7 +270,11 @@ class Trainer:
 
     @contextmanager
     def _part(self, name: str, clock: Stopwatch) -> Iterator[None]:
-        """Times a part of the step and reports that it began."""
+        """Times a part of the step and reports that it began.
+
+        The learners are idle then, and tell whether the last checkpoint has come to the store.
+        """
+        self._journal.poll()
         self._progress.enter(name)
         with clock(name):
             yield
@@ -293,17 +304,18 @@ class Trainer:
 
     def _restore(self) -> int:
         """The number of steps done before, with learners and ledger as they were after them."""
-        folder = self._scratch / "restored"
+        folder = Path("restored")
         checkpoint = self._journal.restore(partial(self._learners.fetch, folder))
         if checkpoint is None:
             return 0
         self._learners.restore(folder)
+        self._learners.discard(folder)
         self._progress.total = checkpoint.ledger
         self._progress.history = [step.metrics for step in self._journal.manifest.steps]
         return checkpoint.step
 
     def _checkpoint_step(self) -> int | None:
-        """The step of the last checkpoint."""
+        """The step of the last checkpoint that is truth."""
         checkpoints = self._journal.manifest.checkpoints
         return checkpoints[-1].step if checkpoints else None
 
@@ -311,18 +323,18 @@ class Trainer:
         """At each multiple of everySteps; one that was left out because its step was suspect, after the next that is
         not."""
         every = self._spec.checkpoint.every_steps
-        return step // every > (self._checkpoint_step() or 0) // every
+        return step // every > self._journal.checkpoint_step // every
 
     def _checkpoint(self, step: int) -> None:
+        """Training goes on once the state lies on the learners' machines; it is sent meanwhile."""
         self._progress.enter("checkpoint")
-        folder = self._scratch / f"step-{step}"
-        self._journal.commit(step, partial(self._learners.save, folder), self._progress.total)
+        self._journal.begin_commit(step, partial(self._learners.save, Path(f"step-{step}")), self._progress.total)
 
     def _hold(self, clock: Stopwatch) -> None:
         """Keeps the state before the step's updates on the learners' machines, where a stop would need it."""
         done = self._progress.done
-        if done and not self._suspect and self._checkpoint_step() != done and hold(self._step_clock.last):
-            folder = self._scratch / f"held-{done}"
+        if done and not self._suspect and self._journal.checkpoint_step != done and hold(self._step_clock.last):
+            folder = Path(f"held-{done}")
             with self._part("holding", clock):
                 self._learners.hold(folder)
             self._held = folder
@@ -337,8 +349,8 @@ class Trainer:
         self._journal.finish({"model": self._journal.publish("model", self._send_model)}, self._progress.total)
 
     def _send_model(self, path: str) -> tuple[FileRecord, ...]:
-        weights = self._learners.export(self._scratch / "weights", path)
-        beside = self._scratch / "beside-weights"
+        weights = self._learners.export(Path("weights"), path)
+        beside = scratch.root() / self._scratch / "beside-weights"
         self._work.tokenizer.save_pretrained(beside)
         (beside / FINGERPRINT_FILE).write_text(self._fingerprint.to_json())
         return merged([weights, send(self._store, beside, path)])
@@ -355,6 +367,7 @@ class Trainer:
             seed=self._work.seed,
             total_updates=self._work.steps * spec.ppo.updates_per_step,
             deadline_seconds=spec.limits.wait_seconds,
+            scratch=self._scratch,
             offload_optimizer=offloads(spec, self._plan),
         )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from limr.actors import Actor, Watch, Work, results, submit, wait
 from limr.devices import actor_options
 from limr.learner.delivery import BroadcastPeers, LearnerWeights
+from limr.learner.sharding import assign, index_paths
 from limr.learner.types import LearnerSettings, Measured, NonFinite, StepBatch
 from limr.rollout.proof import Fingerprint
 from limr.store.digest import FileRecord
@@ -26,6 +28,24 @@ Report = Callable[[Work], None]
 
 # Mean absolute difference of log-probabilities, learner to engine, that rounding explains.
 TOLERANCE = {"float32": 2e-4, "bfloat16": 0.1}
+
+
+_log = logging.getLogger(__name__)
+
+
+class LearnersUpload:
+    """The files of one checkpoint on their way from all learners to the store; see `limr.store.journal.Upload`."""
+
+    def __init__(self, learners: Sequence[Actor], deadline_seconds: float, watch: Watch | None) -> None:
+        self._learners = learners
+        self._deadline = deadline_seconds
+        self._watch = watch
+
+    def files(self, wait_seconds: float) -> tuple[FileRecord, ...] | None:
+        """All files, once the store has them; None when some are still on their way after `wait_seconds`."""
+        calls = {learner.call_beside("sent", wait_seconds): learner for learner in self._learners}
+        parts = results(calls, self._deadline, self._watch)
+        return None if None in parts else merged(parts)
 
 
 class LearnerGroup:
@@ -44,12 +64,14 @@ class LearnerGroup:
     ) -> None:
         self._wait = wait_seconds
         self._watch = watch
+        self._root = settings.root
         self._tolerance = TOLERANCE[settings.dtype]
         options, arguments = actor_options(workers), [settings, workers.kind]
         self._learners = [Actor(f"learner {number}", factory, arguments, options) for number in range(workers.actors)]
         self._kind = workers.kind
         self._broadcast: BroadcastPeers | None = None
-        self._firsts: list[Actor] = []  # one on each machine, known from the start on
+        self._machines: list[str] = []  # of each rank, known from the start on
+        self.bytes_fetched: dict[str, int] = {}  # by each machine in the last `fetch`
 
     @property
     def actors(self) -> list[Actor]:
@@ -57,12 +79,13 @@ class LearnerGroup:
 
     def start(self) -> None:
         """Joins the ranks into one process group and loads the models."""
-        placed = ranks(self._call("machine"))
-        ranked = sorted(zip(placed, self._learners, strict=True), key=lambda pair: pair[0].number)
+        machines = self._call("machine")
+        placed = sorted(zip(ranks(machines), self._learners, machines, strict=True), key=lambda one: one[0].number)
+        ranked = [(rank, learner) for rank, learner, _ in placed]
         self._learners = [learner for _, learner in ranked]
+        self._machines = [machine for _, _, machine in placed]
         for rank, learner in ranked:
             learner.who = f"learner {rank.number}"
-        self._firsts = [learner for rank, learner in ranked if rank.local_number == 0]
         first = self._learners[0]
         address = wait(first, first.call("free_address"), self._wait, self._watch)
         self._results({learner.call("start", rank, address): learner for rank, learner in ranked})
@@ -100,29 +123,56 @@ class LearnerGroup:
         weights = LearnerWeights(self._learners, version, self._wait, self._broadcast, self._watch)
         return weights, Fingerprint(text, answers[0], self._tolerance)
 
-    # Training state lies on the machines of the learners: each writes to, or reads from, a local folder of the same
-    # name, and one learner on each machine brings its files to the store or has them from there.
+    # Training state lies on the machines of the learners, in folders of the same name below each machine's scratch
+    # folder. Each rank writes, sends and reads its own part.
 
-    def save(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
-        """Sends the training state below `path` in the store, by way of `folder`."""
+    def hold(self, folder: Path) -> None:
+        """Writes the training state to `folder` on the learners' machines."""
+        self._call("hold", folder)
+
+    def discard(self, folder: Path) -> None:
+        self._call("discard", folder)
+
+    def send(self, folder: Path, path: str) -> LearnersUpload:
+        """Begins to move the training state in `folder` below `path` in the store, while other work goes on."""
+        calls = {learner.call_beside("begin_sending", folder, path): learner for learner in self._learners}
+        self._results(calls)
+        return LearnersUpload(self._learners, self._wait, self._watch)
+
+    def save(self, folder: Path, path: str) -> LearnersUpload:
+        """Begins to send the training state, as it is now, below `path` in the store, by way of `folder`."""
         self.hold(folder)
         return self.send(folder, path)
 
-    def hold(self, folder: Path) -> None:
-        """Writes the training state to `folder`, from where `send` can bring it to the store later."""
-        self._call("save", folder)
-
-    def send(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
-        """Moves what `hold` has written to `folder` below `path` in the store."""
-        return merged(self._results({learner.call_beside("send", folder, path): learner for learner in self._firsts}))
-
-    def discard(self, folder: Path) -> None:
-        """Removes what `hold` has written to `folder`."""
-        self._results(submit(self._firsts, "discard", folder))
-
     def fetch(self, folder: Path, path: str, records: tuple[FileRecord, ...]) -> bool:
-        """Has the training state at `path` copied to `folder` on every machine; whether it holds the right bytes."""
-        return all(self._results(submit(self._firsts, "fetch", path, records, folder)))
+        """Copies to `folder`, on each machine, what its ranks need of the checkpoint at `path`, whose files `records`
+        names; whether these files have the right bytes.
+
+        Raises LimrError when the checkpoint is of another model or format.
+        """
+        self.discard(folder)
+        self.bytes_fetched = dict.fromkeys(self._machines, 0)
+        where = f"{self._root}/{path}"
+        indexes = index_paths(records, where)
+        if not self._fetch_files(folder, path, records, [indexes] * len(self._learners)):
+            return False
+        needed = self._call("files_needed", folder, where)
+        whole = self._fetch_files(folder, path, records, needed)
+        for machine, size in self.bytes_fetched.items():
+            _log.info("%s: machine %s read %d bytes for its ranks", where, machine, size)
+        return whole
+
+    def _fetch_files(
+        self, folder: Path, path: str, records: tuple[FileRecord, ...], needed: Sequence[Iterable[str]]
+    ) -> bool:
+        by_path = {record.path: record for record in records}
+        assigned = assign(needed, self._machines)
+        if not by_path.keys() >= {file for files in assigned for file in files}:
+            return False  # an index names a file that the checkpoint does not have
+        own = [[by_path[file] for file in files] for files in assigned]
+        for machine, files in zip(self._machines, own, strict=True):
+            self.bytes_fetched[machine] += sum(record.size for record in files)
+        return all(self._call("fetch", path, own, folder))
 
     def restore(self, folder: Path) -> None:
         """Goes on exactly where the state in `folder` was saved."""

@@ -8,7 +8,7 @@ and reduces inside them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,16 @@ from numpy.typing import NDArray
 
 from limr.learner import advantages
 from limr.learner.batch import Division, MicroBatch, Minibatch
+from limr.learner.checkpoint import ModelState
 from limr.learner.finite import FiniteChecks
 from limr.learner.layout import lay_out
 from limr.learner.models import Critic, Policy, load_backbone, load_language_model
 from limr.learner.process_group import free_address, join
+from limr.learner.sharding import rank_folder
 from limr.learner.types import LearnerSettings, Measured, StepBatch
+from limr.learner.upload import Upload
 from limr.learner.weights import WeightSender, export_weights
-from limr.learner.zero import ZeroSettings, frozen, sharded_loading, trained
+from limr.learner.zero import ZeroSettings, frozen, sharded_loading, trained, whole_bytes
 from limr.model_files import local_model
 from limr.ppo.grpo import kl_loss
 from limr.ppo.losses import aggregate, importance_weights, policy_loss, value_loss
@@ -45,6 +48,7 @@ from limr.ppo.metrics import (
 )
 from limr.ppo.schedule import learning_rate_factor
 from limr.rollout.proof import Checksums
+from limr.scratch import claim, room_for
 from limr.spec import Algorithm
 from limr.store import disk, open_store
 from limr.store.base import Store
@@ -52,8 +56,6 @@ from limr.store.digest import FileRecord
 from limr.store.folders import fetch, send
 from limr.tensors import WeightChunk
 from limr.topology import DeviceKind, Rank
-
-STATE_TAG = "state"
 
 
 class Learner:
@@ -65,6 +67,7 @@ class Learner:
         self._tallies = _Tallies([], [], [], [])
         self._updates_done = 0
         self._step = 0
+        self._uploads = Upload()
 
     def free_address(self) -> tuple[str, int]:
         return free_address()
@@ -75,6 +78,7 @@ class Learner:
     def start(self, rank: Rank, address: tuple[str, int]) -> None:
         """Meets the other ranks at `address` and loads the models."""
         self._rank, self._ranks = rank.number, rank.total
+        self._scratch = claim(self._settings.scratch)
         self._device = join(rank, self._kind, address, self._settings.deadline_seconds)
         if self._device.type == "cpu":
             torch.set_flush_denormal(True)  # denormals in Adam's state make CPU steps many times slower
@@ -291,42 +295,64 @@ class Learner:
         answer: NDArray[np.float32] = logprobs.float().cpu().numpy()
         return answer
 
-    # Checkpoints. Every random draw is made from (seed, step), so weights, optimizer state and counts are all there is.
+    # Checkpoints. Folders are relative to the scratch folder of this machine, which all its ranks share.
 
-    def send(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
-        """Moves what lies in `folder` on this machine below `path` in the store."""
-        return send(self._store(), folder, path)
+    def hold(self, folder: Path) -> None:
+        """Writes this rank's part of the training state to files in `folder`. Raises ScratchFull."""
+        own = self._scratch / folder / rank_folder(self._rank)
+        disk.remove(own)
+        with room_for(sum(state.size for state in self._states()), own):
+            for state in self._states():
+                state.save(own, self._updates_done)
 
-    def fetch(self, path: str, records: tuple[FileRecord, ...], folder: Path) -> bool:
-        """Copies the folder at `path` in the store to `folder` on this machine; whether its bytes verify."""
-        return fetch(self._store(), path, records, folder)
+    def begin_sending(self, folder: Path, path: str) -> None:
+        """Begins to move this rank's part of `folder` below `path` in the store, while other work goes on."""
+        self._uploads.start(self._store(), self._scratch / folder / rank_folder(self._rank), path)
+
+    def sent(self, wait_seconds: float) -> tuple[FileRecord, ...] | None:
+        """What `begin_sending` moved, once it is in the store; None when that takes longer than `wait_seconds`."""
+        return self._uploads.files(wait_seconds)
+
+    def fetch(self, path: str, records: Sequence[Sequence[FileRecord]], folder: Path) -> bool:
+        """Copies this rank's entry of `records` from `path` in the store to `folder`; whether the bytes verify."""
+        own, target = records[self._rank], self._scratch / folder
+        with room_for(sum(record.size for record in own), target):
+            return fetch(self._store(), path, own, target)
+
+    def files_needed(self, folder: Path, where: str) -> set[str]:
+        """Which files of the checkpoint `where` this rank needs; `folder` has its indexes.
+
+        Raises LimrError when it is not of this model.
+        """
+        return {file for state in self._states() for file in state.files_needed(self._scratch / folder, where)}
+
+    def restore(self, folder: Path) -> None:
+        """Goes on exactly where the state in `folder` was saved, by whatever ranks."""
+        self._updates_done = max(state.restore(self._scratch / folder) for state in self._states())
+        if self._critic is not None:
+            self._critic.module.head.follow_master()
+
+    def discard(self, folder: Path) -> None:
+        disk.remove(self._scratch / folder)
+
+    def _states(self) -> list[ModelState]:
+        return [ModelState(engine, name) for name, engine in zip(("actor", "critic"), self._engines(), strict=False)]
 
     def _store(self) -> Store:
         return open_store(self._settings.root, self._settings.endpoint)
 
-    def save(self, folder: Path) -> None:
-        """Writes this rank's files of the training state below `folder`."""
-        for name, engine in zip(("actor", "critic"), self._engines(), strict=False):
-            state = {"updates_done": self._updates_done}
-            engine.save_checkpoint(str(folder / name), tag=STATE_TAG, client_state=state, save_latest=False)
-
-    def discard(self, folder: Path) -> None:
-        """Removes what `save` has written there on this machine."""
-        disk.remove(folder)
-
-    def restore(self, folder: Path) -> None:
-        """Goes on exactly where `save` left off."""
-        for name, engine in zip(("actor", "critic"), self._engines(), strict=False):
-            loaded, state = engine.load_checkpoint(str(folder / name), tag=STATE_TAG)
-            if loaded is None:
-                raise FileNotFoundError(f"{folder / name} holds no training state for rank {self._rank}")
-            self._updates_done = state["updates_done"]
-        if self._critic is not None:
-            self._critic.module.head.follow_master()
-
     def export(self, folder: Path) -> None:
         """Writes the policy in Hugging Face form (rank 0; the others help to gather)."""
-        export_weights(self._actor.module.lm, folder, writes=self._rank == 0)
+        lm, target = self._actor.module.lm, self._scratch / folder
+        if self._rank > 0:
+            export_weights(lm, target, writes=False)
+            return
+        with room_for(sum(whole_bytes(parameter) for parameter in lm.parameters()), target):
+            export_weights(lm, target, writes=True)
+
+    def send(self, folder: Path, path: str) -> tuple[FileRecord, ...]:
+        """Moves what lies in `folder` below `path` in the store."""
+        return send(self._store(), self._scratch / folder, path)
 
 
 @dataclass(frozen=True)

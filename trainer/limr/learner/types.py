@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ class LearnerSettings:
     seed: int
     total_updates: int  # of the whole stage, for the learning-rate schedule
     deadline_seconds: float  # of any collective
+    scratch: Path  # the attempt's folder below limr.scratch.root() of each machine
     offload_optimizer: bool = False  # keep Adam's state in host memory, as limr.sizing decided; on CPUs it is there
 
 

@@ -77,6 +77,12 @@ def frozen(module: nn.Module, config: dict[str, Any], device: torch.device) -> A
     return module.to(device)
 
 
+def whole_bytes(parameter: nn.Parameter) -> int:
+    """Size of the whole parameter, also where ZeRO-3 holds a shard of it."""
+    elements: int = getattr(parameter, "ds_numel", parameter.numel())
+    return elements * parameter.element_size()
+
+
 def gathered(parameters: Sequence[torch.Tensor]) -> AbstractContextManager[Any]:
     """Inside, `parameters` are whole on every rank. All ranks must enter together."""
     sharded = [parameter for parameter in parameters if hasattr(parameter, "ds_id")]

@@ -9,6 +9,8 @@ from limr.spec import Experiment
 # May change between two runs; everything else decides what the results are and is fixed once the experiment started.
 MUTABLE = (
     "cluster",
+    "ppo.zeroStage",  # where training state lies, as the cluster decides too; results differ by rounding
+    "ppo.offloadOptimizer",
     "schedule.queue",
     "schedule.priorityClass",
     "schedule.suspend",

@@ -16,6 +16,7 @@ REMEDIES = {
     "DoesNotFit": "then run the failed stage afresh",
     "DeadlineExceeded": "raise limits.activeDeadlineSeconds or make the stage smaller, then run it afresh",
     "HeartbeatLost": "read the stage's log for where it hung, then run it afresh",
+    "ScratchFull": "give spec.cluster.scratch more room, then run the failed stage afresh",
     "StoreUnavailable": "make the store reachable and writable, then run the failed stage afresh",
 }
 TRAINING_DID_HARM = "TrainingDidHarm"

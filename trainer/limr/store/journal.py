@@ -1,8 +1,9 @@
 """Writes a stage's history so that it is exactly-once: whatever crashes, the manifest names each step a single time.
 
 A step's file is written at once, below the folder of this attempt, but counts only when the manifest names it. The
-manifest moves on by compare-and-swap, naming new steps together with the checkpoint that comes after them; so a crash
-loses only what the next attempt redoes, and a writer whose stage was claimed by a later attempt can change nothing.
+manifest moves on by compare-and-swap, naming new steps together with the checkpoint that comes after them, when the
+store has all files of it; so a crash loses only what the next attempt redoes, and a writer whose stage was claimed by a
+later attempt can change nothing. A checkpoint goes up while later steps are made: one at a time.
 What the manifest has ceased to name is removed afterwards, never before.
 """
 
@@ -12,25 +13,51 @@ import logging
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from typing import Self
+from dataclasses import dataclass
+from typing import Protocol, Self
 
 import pyarrow as pa
 
 from limr.stage import Ledger, Output
 from limr.store import digest, layout
-from limr.store.base import Conflict, NotFound, Store
+from limr.store.base import Conflict, NotFound, Store, StoreError
 from limr.store.digest import FileRecord
 from limr.store.manifest import CheckpointRecord, Manifest, parse, rounded
 from limr.store.step_writer import Fenced, StepWriter
 
 __all__ = ["Fenced", "Journal"]
 
+
+class Upload(Protocol):
+    """Files on their way to a path of the store."""
+
+    def files(self, wait_seconds: float) -> tuple[FileRecord, ...] | None:
+        """All files, once the store has them; None when some are still on their way after `wait_seconds`.
+
+        Raises what the upload failed with.
+        """
+        ...
+
+
 # How a folder's files come to a path of the store, and back: see limr.store.folders. Training state lies on the
 # machines of all learners, so the journal's own machine need not have it.
 Send = Callable[[str], tuple[FileRecord, ...]]
+BeginSending = Callable[[str], Upload]
 Fetch = Callable[[str, tuple[FileRecord, ...]], bool]  # whether the bytes verify
 
+POLL_SECONDS = 5.0  # how long one look at an upload that is waited for takes
+
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A checkpoint whose files are on their way."""
+
+    step: int
+    path: str
+    upload: Upload
+    ledger: Ledger
 
 
 class Journal:
@@ -43,6 +70,8 @@ class Journal:
         self._version = version
         self._keep = keep
         self._writer = StepWriter(store, stage, manifest.attempt, deadline)
+        self._deadline = deadline
+        self._pending: _Pending | None = None
         self._swept = False
 
     @classmethod
@@ -84,6 +113,13 @@ class Journal:
         return Output(uri=self._uri(layout.MANIFEST), digest=digest.of_bytes(_encoded(self.manifest)))
 
     @property
+    def checkpoint_step(self) -> int:
+        """Step of the last checkpoint, whether it is truth or on its way; 0 when there is none."""
+        if self._pending:
+            return self._pending.step
+        return self.manifest.checkpoints[-1].step if self.manifest.checkpoints else 0
+
+    @property
     def on_their_way(self) -> int:
         """Steps added that the store does not have yet."""
         return self._writer.on_their_way
@@ -118,25 +154,48 @@ class Journal:
             raise ValueError(f"step {step} cannot be added; the next is {following}")
         self._writer.add(step, epoch, table, rounded(metrics), texts)
 
-    def commit(self, step: int, save: Send | None, ledger: Ledger) -> None:
-        """Makes the steps up to `step` truth, together with the checkpoint that follows them, which `save` sends.
+    def begin_commit(self, step: int, send: BeginSending, ledger: Ledger) -> None:
+        """Begins to make the steps up to `step` truth: `send` begins to send the checkpoint that follows them.
 
-        `ledger` is what the stage has cost up to this step. Nothing happens when the last
-        checkpoint is that of `step` already. Steps committed without a checkpoint hold until the next attempt, which
-        redoes them. Raises Fenced when another writer has the stage.
+        That of an earlier step is ended first. `ledger` is what the stage has cost up to `step`. Nothing happens when
+        the last checkpoint is that of `step`, or is about to be. Raises as `complete` does.
         """
-        if self.manifest.checkpoints and self.manifest.checkpoints[-1].step == step:
+        if self.checkpoint_step == step:
             return
-        self._check_open()
-        count = step - self.manifest.last_step
-        if not 0 <= count <= len(self._writer):
-            raise ValueError(
-                f"step {step} cannot be committed: {len(self._writer)} steps follow {self.manifest.last_step}"
-            )
-        records = self._writer.written(count)
-        saved = self._saved(step, save, ledger) if save else None
-        self._move_on(self.manifest.advanced(records, saved, ledger, self._keep))
-        self._writer.take(count)
+        self.complete()
+        self._check_addable(step)
+        path = layout.checkpoint(self.manifest.attempt, step)
+        self._pending = _Pending(step, path, send(layout.in_stage(self._stage, path)), ledger)
+
+    def poll(self) -> None:
+        """Ends what `begin_commit` began if all files are there by now; else nothing happens. Raises as `complete`."""
+        if self._pending and (files := self._pending.upload.files(0)) is not None:
+            self._complete(self._pending, files)
+
+    def complete(self) -> None:
+        """Waits for what `begin_commit` began, if anything, and makes it truth.
+
+        Raises Fenced when another writer has the stage, StoreError when files failed or took longer than the deadline.
+        """
+        end = time.monotonic() + self._deadline
+        while self._pending:
+            left = end - time.monotonic()
+            if (files := self._pending.upload.files(max(0.0, min(left, POLL_SECONDS)))) is not None:
+                self._complete(self._pending, files)
+            elif left <= 0:
+                raise StoreError(
+                    f"{self._uri(self._pending.path)}: the checkpoint was not sent within {self._deadline:.0f} s; "
+                    "check the store and the network to it, or raise limits.waitSeconds"
+                )
+
+    def commit(self, step: int, ledger: Ledger) -> None:
+        """Makes the steps up to `step` truth without a checkpoint.
+
+        They hold until the next attempt, which redoes them. Raises as `complete` does.
+        """
+        self.complete()
+        self._check_addable(step)
+        self._advance(step, None, ledger)
 
     def publish(self, name: str, send: Send) -> Output:
         """Stores a folder that the stage made, below this attempt's own folder."""
@@ -146,8 +205,9 @@ class Journal:
         return Output(uri=self._uri(path), digest=digest.of_records(records))
 
     def finish(self, outputs: Mapping[str, Output], ledger: Ledger) -> None:
-        """Ends the stage: the steps added so far and `outputs` become truth. Raises Fenced as `commit` does."""
+        """Ends the stage: the steps added so far and `outputs` become truth. Raises as `complete` does."""
         self._check_open()
+        self.complete()
         records = self._writer.written(len(self._writer))
         self._swept = False  # a last look for what writers of earlier attempts have left since
         self._move_on(self.manifest.advanced(records, None, ledger, self._keep).ended(outputs))
@@ -171,15 +231,32 @@ class Journal:
         if self.manifest.finished:
             raise ValueError(f"stage {self._stage} is finished; nothing can be added to it")
 
-    def _saved(self, step: int, save: Send, ledger: Ledger) -> CheckpointRecord:
-        attempt = self.manifest.attempt
-        path = layout.checkpoint(attempt, step)
-        files = save(layout.in_stage(self._stage, path))
+    def _check_addable(self, step: int) -> None:
+        self._check_open()
+        if not 0 <= step - self.manifest.last_step <= len(self._writer):
+            raise ValueError(
+                f"step {step} cannot be committed: {len(self._writer)} steps follow {self.manifest.last_step}"
+            )
+
+    def _complete(self, pending: _Pending, files: tuple[FileRecord, ...]) -> None:
         if not files:
-            raise ValueError(f"the checkpoint of step {step} is empty")
-        return CheckpointRecord(
-            step=step, attempt=attempt, path=path, digest=digest.of_records(files), files=files, ledger=ledger
+            raise ValueError(f"the checkpoint of step {pending.step} is empty")
+        checkpoint = CheckpointRecord(
+            step=pending.step,
+            attempt=self.manifest.attempt,
+            path=pending.path,
+            digest=digest.of_records(files),
+            files=files,
+            ledger=pending.ledger,
         )
+        self._advance(pending.step, checkpoint, pending.ledger)
+        self._pending = None
+
+    def _advance(self, step: int, checkpoint: CheckpointRecord | None, ledger: Ledger) -> None:
+        count = step - self.manifest.last_step
+        records = self._writer.written(count)
+        self._move_on(self.manifest.advanced(records, checkpoint, ledger, self._keep))
+        self._writer.take(count)
 
     def _move_on(self, manifest: Manifest) -> None:
         path = layout.in_stage(self._stage, layout.MANIFEST)
