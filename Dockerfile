@@ -55,9 +55,14 @@ ENTRYPOINT ["python", "-m", "limr_operator"]
 FROM base AS trainer
 ARG SSL_CERT_FILE
 ARG PIP_CERT
-# gpu: Triton and torch.compile compile kernels while a stage runs. cpu: vLLM's build for it needs libnuma.
+# gpu: Triton, torch.compile and DeepSpeed compile while a stage runs, against Python's headers (a base with a Python of
+# its own has them). cpu: vLLM's build for it needs libnuma.
 ARG DEVICES=cpu
-RUN if [ "$DEVICES" = gpu ]; then packages="gcc g++ libc6-dev"; else packages="libnuma1 libgomp1"; fi; \
+RUN packages="libnuma1 libgomp1"; \
+    if [ "$DEVICES" = gpu ]; then \
+      headers=$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h; \
+      packages="gcc g++ libc6-dev"; [ -e "$headers" ] || packages="$packages libpython3-dev"; \
+    fi; \
     if ! dpkg-query --show $packages >/dev/null 2>&1; then \
       apt-get update -qq && apt-get install -y -qq --no-install-recommends $packages && rm -rf /var/lib/apt/lists/*; \
     fi
@@ -67,6 +72,11 @@ RUN --mount=type=bind,from=mounted-tools,source=/opt/tools,target=/opt/tools \
     export HOME=/root UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 PYC_INVALIDATION_MODE=UNCHECKED_HASH \
  && /opt/tools/bin/uv venv --quiet --allow-existing --python python3 /opt/limr \
  && /opt/tools/bin/uv pip sync --quiet --python /opt/limr/bin/python --require-hashes /opt/limr/requirements.txt
+# Where FlashInfer and DeepSpeed look for CUDA, in the folders that they expect.
+RUN if [ "$DEVICES" = gpu ]; then \
+      cuda=$(echo /opt/limr/lib/python3*/site-packages/nvidia/cu13); \
+      ln -s "$cuda" /usr/local/cuda && ln -s lib "$cuda/lib64" && ln -s libcudart.so.13 "$cuda/lib/libcudart.so"; \
+    fi
 # Readable for the user below, whatever the checkout's umask was.
 COPY --chmod=755 examples/arithmetic /opt/limr/examples/arithmetic
 COPY --from=wheel /wheels /opt/limr/wheels

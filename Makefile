@@ -17,7 +17,7 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 PROVIDER := node
 
 .PHONY: install demo test s3-server control-plane unit integration nightly e2e chaos lint bench bench-operator lock clean
-.PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images
+.PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images gpu-image
 
 install: $(INSTALLED)
 
@@ -102,6 +102,10 @@ endif
 # What takes minutes of engine time and is left out of `make test`.
 nightly: $(INSTALLED)
 	$(BIN)/pytest -m nightly tests/integration
+
+# The trainer's image for GPUs: built, and checked as far as that needs no GPU. 30 GB of disk.
+gpu-image: $(INSTALLED)
+	$(CLUSTER) gpu-image
 
 # Kills drivers, learners and engines at random moments, many times.
 chaos: $(INSTALLED)

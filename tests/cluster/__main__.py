@@ -7,7 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
-from cluster.images import OURS, build_ours
+from cluster.images import OURS, build_gpu_trainer, build_ours, check_gpu_trainer
 from cluster.kubectl import Kubectl
 from cluster.node.addons import S3_BUCKET, S3_ENDPOINT
 from cluster.node.cluster import down, up
@@ -20,7 +20,13 @@ from cluster.packages import IMAGES, install_missing
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m cluster", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, run in (("up", _up), ("down", _down), ("status", _status), ("images", _images)):
+    for name, run in (
+        ("up", _up),
+        ("down", _down),
+        ("status", _status),
+        ("images", _images),
+        ("gpu-image", _gpu_image),
+    ):
         command = commands.add_parser(name, help=run.__doc__)
         command.set_defaults(run=run)
     load = commands.add_parser("load-image", help=_load_image.__doc__)
@@ -71,6 +77,14 @@ def _images(layout: Layout, options: argparse.Namespace) -> int:
         print(tag, flush=True)
         if node_pid(layout) is not None:
             Containerd(layout).load(tag)
+    return 0
+
+
+def _gpu_image(layout: Layout, options: argparse.Namespace) -> int:
+    """build this checkout's trainer for GPUs, and check in it what can be checked without one"""
+    install_missing(IMAGES)
+    tag = build_gpu_trainer()
+    print(check_gpu_trainer(tag) + tag)
     return 0
 
 

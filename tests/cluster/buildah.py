@@ -31,6 +31,16 @@ def build(context: Path, tag: str, arguments: Mapping[str, str], options: Sequen
     )
 
 
+def run(tag: str, command: Sequence[str], mounts: Mapping[Path, str], user: str) -> str:
+    """What `command` prints in a container of the image, with files of this machine mounted to be read."""
+    container = _buildah("from", "--pull-never", tag).strip()
+    volumes = [f"--volume={path}:{target}:ro" for path, target in mounts.items()]
+    try:
+        return _buildah("run", "--isolation", "chroot", "--user", user, *volumes, container, "--", *command)
+    finally:
+        _buildah("rm", container)
+
+
 def package_index() -> list[str]:
     """Options with which a build's installers reach the package index as this machine's do."""
     options = []

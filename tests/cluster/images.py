@@ -19,7 +19,7 @@ from cluster.packages import program
 CHECKOUT = Path(__file__).parents[2]
 NON_ROOT = "65532:65532"
 BASE_PACKAGES = ("ca-certificates", "python3", "python3-venv", "libgomp1", "libnuma1", "libstdc++6")
-BASE = f"limr.test/base:bookworm-{hashlib.sha256(' '.join(BASE_PACKAGES).encode()).hexdigest()[:8]}"
+COMPILERS = ("gcc", "g++", "libc6-dev", "libpython3-dev")  # for what is compiled on GPUs while a stage runs
 BASE_SECONDS = 900.0
 OURS = ("operator", "trainer")
 
@@ -82,10 +82,23 @@ def build_node_images() -> list[str]:
 
 def build_ours(target: str) -> str:
     """The Dockerfile's target, `operator` or `trainer`, on a base image made of Debian packages."""
-    _build_base()
-    tag = f"limr.test/{target}:dev"
+    return _build(target, f"limr.test/{target}:dev", BASE_PACKAGES, {})
+
+
+def build_gpu_trainer() -> str:
+    """The trainer for GPUs, which the test node cannot run."""
+    return _build("trainer", "limr.test/trainer:gpu", (*BASE_PACKAGES, *COMPILERS), {"DEVICES": "gpu"})
+
+
+def check_gpu_trainer(tag: str) -> str:
+    """What the check prints. Raises RuntimeError when something does not load or compile in the image."""
+    script = Path(__file__).with_name("gpu_check.py")
+    return buildah.run(tag, ["python", "/tmp/gpu_check.py"], {script: "/tmp/gpu_check.py"}, NON_ROOT)
+
+
+def _build(target: str, tag: str, packages: tuple[str, ...], arguments: dict[str, str]) -> str:
     options = ["--target", target, *buildah.package_index()]
-    buildah.build(CHECKOUT, tag, {"BASE_IMAGE": BASE}, options)
+    buildah.build(CHECKOUT, tag, {"BASE_IMAGE": _build_base(packages), **arguments}, options)
     return tag
 
 
@@ -94,18 +107,14 @@ def _build_pause(folder: Path) -> None:
     run_go("build", "-ldflags=-s -w", "-o", "pause", "pause.go", cwd=folder)
 
 
-def _build_base() -> None:
-    if buildah.exists(BASE):
-        return
+def _build_base(packages: tuple[str, ...]) -> str:
+    tag = f"limr.test/base:bookworm-{hashlib.sha256(' '.join(packages).encode()).hexdigest()[:8]}"
+    if buildah.exists(tag):
+        return tag
     with tempfile.TemporaryDirectory(dir=cache_folder()) as folder:
         root = Path(folder) / "base.tar"
-        command = [
-            program("mmdebstrap"),
-            "--variant=essential",
-            f"--include={','.join(BASE_PACKAGES)}",
-            "bookworm",
-            root,
-        ]
+        command = [program("mmdebstrap"), "--variant=essential", f"--include={','.join(packages)}", "bookworm", root]
         output_of(command, seconds=BASE_SECONDS)
         (Path(folder) / "Dockerfile").write_text("FROM scratch\nADD base.tar /\n")
-        buildah.build(Path(folder), BASE, {})
+        buildah.build(Path(folder), tag, {})
+    return tag

@@ -19,6 +19,7 @@ from limr.sizing.findings import DoesNotFit
 from limr.sizing.sources import ConfigUnavailable, read_architecture, stored_parameters
 from limr.sizing.stage import plan_stage
 from limr.spec import Spec
+from limr.topology import DeviceKind
 from limr.validate import load, resolved
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -67,7 +68,7 @@ def test_a_model_in_a_folder_needs_no_option() -> None:
 
 def test_a_stage_plans_before_it_starts_anything() -> None:
     spec = arithmetic()
-    made = plan_stage(spec, on_gpus=False)
+    made = plan_stage(spec, DeviceKind.CPU)
     assert made is not None
     assert made.model.parameters == stored_parameters(EXAMPLES / "arithmetic" / "model")
 
@@ -76,14 +77,14 @@ def test_a_stage_refuses_what_cannot_fit(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text((QWEN / "config.json").read_text())
     spec = load(QWEN / "experiment.yaml", [f"spec.model.uri={tmp_path}", "spec.ppo.gradientCheckpointing=false"]).spec
     with pytest.raises(DoesNotFit, match=r"spec\.cluster\.learner: a rank needs"):
-        plan_stage(spec, on_gpus=True)
+        plan_stage(spec, DeviceKind.CUDA)
 
 
 def test_a_model_that_cannot_be_planned_runs_without_a_plan(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"model_type": "gemma9"}')
     with pytest.raises(UnknownArchitecture, match="describes a model of type 'gemma9'"):
         read_architecture(arithmetic(uri=str(tmp_path)))
-    assert plan_stage(arithmetic(uri=str(tmp_path)), on_gpus=True) is None
+    assert plan_stage(arithmetic(uri=str(tmp_path)), DeviceKind.CUDA) is None
 
 
 def test_a_hub_id_that_is_not_here_is_said_in_one_sentence() -> None:
