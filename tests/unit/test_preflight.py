@@ -41,7 +41,7 @@ def test_it_counts_what_there_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spec", "sentence"),
     [
-        ({"model": {"uri": "/nowhere"}}, r"^spec\.model\.uri: no model could be loaded from the hub id '/nowhere'"),
+        ({"model": {"uri": "/nowhere"}}, r"^spec\.model\.uri: no tokenizer could be loaded from the hub id '/nowhere'"),
         ({"dataset": {"uri": str(ARITHMETIC / "dataset.jsonl"), "answerField": "solution"}}, "field 'solution'"),
         ({"ppo": {"maxPromptTokens": 3}}, r"longer than spec\.ppo\.maxPromptTokens = 3: row 1 "),
         ({"reward": {"function": "no_such_package:grade"}}, "no_such_package"),
