@@ -39,6 +39,7 @@ def attempt(kind: StageKind = StageKind.PROBE, number: int = 1, **spec: Any) -> 
         }
     )
     refs = {
+        StageKind.PREFLIGHT: StageRef(name="preflight", kind=kind),
         StageKind.PROBE: StageRef(name="probe", kind=kind, seed=1),
         StageKind.SELECTION: StageRef(name="select-lim", kind=kind, arm="lim"),
         StageKind.TRAINING: StageRef(name="train-lim-s1", kind=kind, arm="lim", seed=1),
@@ -69,7 +70,7 @@ def templates(attempt: Attempt) -> dict[str, Manifest]:
     return {"driver": cluster["headGroupSpec"]["template"], **groups}
 
 
-@pytest.mark.parametrize("kind", [StageKind.PROBE, StageKind.SELECTION, StageKind.TRAINING, StageKind.EVALUATION])
+@pytest.mark.parametrize("kind", list(StageKind)[:-1])
 def test_everything_belongs_to_the_experiment_and_is_labelled(kind: StageKind) -> None:
     for manifest in manifests(attempt(kind), DEFAULTS):
         metadata = manifest["metadata"]
@@ -276,7 +277,9 @@ def test_pods_with_models_share_the_cache(cache: dict[str, str], source: Manifes
 def test_pods_that_load_models_have_the_token_of_the_hub() -> None:
     model = {"uri": "org/gated", "tokenSecret": "hub"}
     expected = {"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "HF_TOKEN"}}}
-    for template in templates(attempt(model=model)).values():
+    preflight = templates(attempt(StageKind.PREFLIGHT, model=model, cluster={"modelCache": {"hostPath": "/models"}}))
+    assert "model-cache" in {entry["name"] for entry in preflight["driver"]["spec"]["volumes"]}
+    for template in (*templates(attempt(model=model)).values(), *preflight.values()):
         assert expected in template["spec"]["containers"][0]["env"]
     (template,) = templates(attempt(StageKind.SELECTION, model=model)).values()
     assert expected not in template["spec"]["containers"][0]["env"]

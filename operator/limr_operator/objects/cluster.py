@@ -55,7 +55,7 @@ def ray_cluster_spec(place: Workplace, workers: Mapping[str, WorkerPods], defaul
                 "num-cpus": "0",  # the driver works there, and no actor
                 **_object_store(driver),
             },
-            "template": pod.template(place, "driver", driver, defaults, None),
+            "template": pod.template(place, "driver", driver, defaults),
         },
         "workerGroupSpecs": [_group(place, name, role, defaults) for name, role in workers.items()],
     }
@@ -75,7 +75,7 @@ def _group(place: Workplace, name: str, role: WorkerPods, defaults: pod.Defaults
             "resources": json.dumps(json.dumps({f"limr_{name}": workers.actors_per_pod})),
             **_object_store(role),
         },
-        "template": pod.template(place, name, role, defaults, None),
+        "template": pod.template(place, name, role, defaults),
     }
 
 

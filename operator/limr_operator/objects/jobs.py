@@ -17,7 +17,8 @@ def runner(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
 
 def job(attempt: Attempt, defaults: pod.Defaults) -> Manifest:
     driver = attempt.experiment.spec.cluster.driver
-    template = pod.template(attempt.workplace, "driver", driver, defaults, _command(attempt, defaults))
+    reads_model = attempt.stage_input.stage.kind is StageKind.PREFLIGHT
+    template = pod.template(attempt.workplace, "driver", driver, defaults, _command(attempt, defaults), reads_model)
     template["spec"]["restartPolicy"] = "Never"
     return {
         "apiVersion": "batch/v1",

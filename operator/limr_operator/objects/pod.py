@@ -47,16 +47,23 @@ class Defaults:
     log_level: str = "INFO"
 
 
-def template(workplace: Workplace, role: str, place: Place, defaults: Defaults, command: list[str] | None) -> Manifest:
+def template(
+    workplace: Workplace,
+    role: str,
+    place: Place,
+    defaults: Defaults,
+    command: list[str] | None = None,
+    loads_models: bool = True,
+) -> Manifest:
     """`command` None leaves starting to KubeRay. Only the Pod with the driver can speak to the API."""
     spec = workplace.experiment.spec
-    mounted = volumes(spec, role, place, on_ray=not command)
+    mounted = volumes(spec, role, place, on_ray=not command, loads_models=loads_models)
     labels = {**workplace.pod_labels, names.ROLE: role}
     container: Manifest = {
         "name": CONTAINER,
         "image": spec.cluster.image or defaults.image,
         "imagePullPolicy": defaults.image_pull_policy,
-        "env": _environment(spec, mounted, loads_models=not command),
+        "env": _environment(spec, mounted, loads_models),
         "terminationMessagePolicy": "FallbackToLogsOnError",  # its status then has what it printed last
         "resources": _resources(place),
         "securityContext": {

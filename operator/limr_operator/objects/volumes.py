@@ -40,8 +40,8 @@ class Volume:
         return {"name": self.name, "mountPath": self.path, **({"readOnly": True} if self.read_only else {})}
 
 
-def volumes(spec: Spec, role: str, place: Place, on_ray: bool) -> list[Volume]:
-    """Of a Pod of `role`; only Pods `on_ray` load models and write checkpoints."""
+def volumes(spec: Spec, role: str, place: Place, on_ray: bool, loads_models: bool) -> list[Volume]:
+    """Of a Pod of `role`; only Pods `on_ray` write checkpoints."""
     found = [
         Volume({"emptyDir": {}}, "tmp", "/tmp", {"HOME": "/tmp"}),  # the root file system may not be written
         Volume({"emptyDir": _shared_memory(place)}, "shm", "/dev/shm", {}),
@@ -52,7 +52,7 @@ def volumes(spec: Spec, role: str, place: Place, on_ray: bool) -> list[Volume]:
     if on_ray and role != "rollout":  # the driver names a folder in it, which all learners then use
         source = _scratch(spec.cluster.scratch if role == "learner" else Scratch())
         found.append(Volume(source, "scratch", SCRATCH_FOLDER, {"LIMR_SCRATCH": SCRATCH_FOLDER}))
-    if on_ray and spec.cluster.model_cache:
+    if loads_models and spec.cluster.model_cache:
         found.append(Volume(_model_cache(spec.cluster.model_cache), "model-cache", CACHE_FOLDER, CACHE_VARIABLES))
     return found
 
