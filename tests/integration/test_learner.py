@@ -26,8 +26,10 @@ TEXT = list(range(10, 40))
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_running() -> Iterator[None]:
-    with ray_cluster():
-        yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where Ray's workers find InspectedLearner
+        with ray_cluster():
+            yield
 
 
 def says(group: LearnerGroup) -> NDArray[np.float32]:
