@@ -26,10 +26,8 @@ TEXT = list(range(10, 40))
 
 @pytest.fixture(scope="module", autouse=True)
 def ray_running() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))  # where Ray's workers find InspectedLearner
-        with ray_cluster():
-            yield
+    with ray_cluster():
+        yield
 
 
 def says(group: LearnerGroup) -> NDArray[np.float32]:
