@@ -192,7 +192,7 @@ def test_what_exists_is_listed_in_pages(lab: Lab, monkeypatch: pytest.MonkeyPatc
     lab.apply()
     lab.run(lambda status: status.stages["select-lim"].state is StageState.RUNNING)
     maps = lab.api.list("ConfigMap", lab.namespace, labelSelector=names.OURS)
-    assert len(maps) == 2
+    assert len(maps) == 3
     assert set(lab.api.uids("ConfigMap", lab.namespace, names.OURS)) == {item["metadata"]["uid"] for item in maps}
     assert list(lab.api.uids("LocalQueue", lab.namespace)) == []  # Kueue is not installed
 
