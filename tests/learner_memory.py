@@ -40,7 +40,7 @@ ENVIRONMENT = {
 
 
 # What runs before the baseline is measured, so that all libraries and kernels are loaded.
-TINY = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 64}
+TINY = {"hidden_size": 192, "intermediate_size": 64, "num_hidden_layers": 1, "vocab_size": 64}
 SHORT = {"prompt_tokens": 8, "response_tokens": 8}
 
 
