@@ -96,7 +96,7 @@ def inspected(replicas: int, dtype: str = "float32", **recipe: object) -> Iterat
             learner.kill()
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [pytest.param(2, marks=pytest.mark.nightly), 3])
 def test_a_weight_that_is_no_number_on_one_rank_is_named_on_all(stage: int) -> None:
     name = "model.layers.1.mlp.up_proj.weight"
     with inspected(2, zeroStage=stage) as on_all:
@@ -109,6 +109,7 @@ def test_a_weight_that_is_no_number_on_one_rank_is_named_on_all(stage: int) -> N
             on_all("measure_step", step_batch(1, 32, 4))
 
 
+@pytest.mark.nightly
 def test_gradients_that_overflow_end_the_step_at_their_update() -> None:
     with (
         closing(learner_group(2, zeroStage=2, packing=False, actorLearningRate=1e20)) as group,
@@ -117,6 +118,7 @@ def test_gradients_that_overflow_end_the_step_at_their_update() -> None:
         trained(group, range(1, 2))
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(("replicas", "stage"), [(1, 1), (2, 2), (2, 3)])
 def test_a_bfloat16_gradient_hardly_depends_on_its_micro_batches(replicas: int, stage: int) -> None:
     found = []
@@ -127,7 +129,7 @@ def test_a_bfloat16_gradient_hardly_depends_on_its_micro_batches(replicas: int, 
     assert np.linalg.norm(split - whole) < SPLIT_BOUND * np.linalg.norm(whole)
 
 
-@pytest.mark.parametrize(("replicas", "stage"), [(1, 1), (2, 3)])
+@pytest.mark.parametrize(("replicas", "stage"), [(1, 1), pytest.param(2, 3, marks=pytest.mark.nightly)])
 def test_the_critics_head_is_float32_in_a_bfloat16_run(replicas: int, stage: int) -> None:
     """Values near 1 in bfloat16, or by weights that are rounded to it, would be off by 0.002 and more."""
     with inspected(replicas, "bfloat16", zeroStage=stage) as on_all:

@@ -84,6 +84,7 @@ def test_a_learner_that_works_answers_and_one_that_is_stopped_is_named(monkeypat
         assert len(beats) == silent, "a driver without its learner does not say that the stage lives"
 
 
+@pytest.mark.nightly
 @pytest.mark.usefixtures("ray_running")
 def test_an_engine_reports_its_responses_and_is_replaced_when_it_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("limr.liveness.PING_SECONDS", 0.05)
@@ -154,6 +155,7 @@ class SlowRun(Run):
         return time.monotonic() - began
 
 
+@pytest.mark.nightly
 def test_a_stop_in_mid_step_leaves_a_checkpoint_and_changes_nothing(
     undisturbed: tuple[Run, float], tmp_path: Path
 ) -> None:

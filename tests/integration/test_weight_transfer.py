@@ -125,6 +125,7 @@ def test_broadcast_brings_the_same_bits_as_the_object_store(learners: LearnerGro
     assert receipt.differences() == []
 
 
+@pytest.mark.nightly
 def test_an_engine_lost_during_a_broadcast_ends_the_attempt(learners: LearnerGroup) -> None:
     with closing(engine_group()) as engines, closing(learner_group(1)) as sender:
         weights = LearnerWeights(sender._learners, 1, WAIT, BroadcastPeers(sender._learners[0], WAIT))

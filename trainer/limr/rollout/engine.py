@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,8 +26,6 @@ from limr.rollout.weight_transfer import BACKEND, WORKER_EXTENSION, ChunkInfo, J
 from limr.tensors import ChecksumTable, WeightChunk, pack
 from limr.topology import DeviceKind
 
-# It warns at every sync of each layer that has no weights of its own. Whether weights came is seen by the fingerprint.
-logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
 FILE_CHUNK_BYTES = 256 << 20  # of a model's files, loaded at once
 
 

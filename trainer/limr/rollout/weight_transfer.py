@@ -6,6 +6,7 @@ It follows vLLM's weight transfer protocol: start, any number of updates, finish
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +73,9 @@ class WeightReceiver(WeightTransferEngine[JoinInfo, ChunkInfo]):
         self.checksums = ChecksumTable()
         if self.device.type == "cpu":
             _forget_expert_kernels(self.model)
+        # It warns of each layer that has no weights of its own; whether weights came is seen by the fingerprint. Here,
+        # because vLLM sets up its loggers anew when an engine starts.
+        logging.getLogger(initialize_layerwise_reload.__module__).setLevel(logging.ERROR)
         initialize_layerwise_reload(self.model)
 
     def update_weights(self, update_info: dict[str, Any]) -> None:
