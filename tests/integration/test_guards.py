@@ -5,6 +5,7 @@ In the end it must equal the run that nobody disturbed: what a guard suspected h
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -100,6 +101,7 @@ class Misbehaving:
         return (self.run.folder / "log").read_text()
 
 
+@pytest.mark.nightly
 def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
     undisturbed: tuple[Run, float], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +141,8 @@ def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
     assert probe.progress is not None
     finite = world.good_steps()
     assert after[-1] <= finite[-1] <= probe.progress.step
-    assert f"the value loss was not finite on learner 0 at step {probe.progress.step + 1}, update 1 of 2" in message
+    where = f"was not finite on learner 0 at step {probe.progress.step + 1}, update 1 of 2"
+    assert re.search(rf"the value loss( \(and \d more\))? {where}", message)
     assert f"the last good checkpoint is that of step {finite[-1]}; lower ppo.actorLearningRate" in message
 
     # It is mended again; then an engine hangs.
@@ -175,7 +178,7 @@ def test_a_run_that_diverges_at_once_ends_before_its_first_checkpoint(tmp_path: 
     guarded = run.status().condition("Guarded")
     assert guarded is not None
     assert (run.status().phase, guarded.reason, run.attempts()["probe"]) == (Phase.SUSPENDED, "NonFinite", 1)
-    assert "probe, attempt 1: the policy loss (and " in guarded.message
+    assert guarded.message.startswith("probe, attempt 1: the policy's gradient")
     assert "not finite on learner 0 at step 1, update 2 of 2; there is no good checkpoint yet; lower" in guarded.message
     manifest = run.manifest("probe")
     assert (manifest.steps, manifest.checkpoints, manifest.outputs) == ((), (), {})
