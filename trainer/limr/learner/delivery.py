@@ -21,7 +21,7 @@ CHUNKS_ON_THE_WAY = 2  # to each engine: one is loaded while the next one comes
 class BroadcastPeers:
     """Who is in the broadcast group of the first learner: formed anew whenever the engines change."""
 
-    def __init__(self, sender: Actor, wait_seconds: float, watch: Watch | None) -> None:
+    def __init__(self, sender: Actor, wait_seconds: float, watch: Watch | None = None) -> None:
         self._sender = sender
         self._wait = wait_seconds
         self._watch = watch
@@ -52,7 +52,7 @@ class LearnerWeights:
         version: int,
         wait_seconds: float,
         broadcast: BroadcastPeers | None,
-        watch: Watch | None,
+        watch: Watch | None = None,
     ) -> None:
         self._learners = learners
         self._version = version
