@@ -117,6 +117,7 @@ class Trainer:
         except StopRequested:
             return self._dropped()
         except NonFinite as error:  # raised before the step's checkpoint, and before a sync of its weights
+            self._droppable = False
             self._journal.complete()
             return self._guarded(non_finite(self._spec.guards, error))
         if alarm:
