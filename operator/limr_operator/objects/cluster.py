@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from limr.spec import Experiment, LearnerPods, RolloutPods
-from limr.topology import DeviceKind, Workers, engines, learners
+from limr.topology import Workers, asked_kind, engines, learners
 from limr_operator import names
 from limr_operator.objects import pod
 from limr_operator.objects.common import Manifest, Workplace, shared_workplace
@@ -62,7 +62,7 @@ def ray_cluster_spec(place: Workplace, workers: Mapping[str, WorkerPods], defaul
 
 
 def _group(place: Workplace, name: str, role: WorkerPods, defaults: pod.Defaults) -> Manifest:
-    workers = _workers(role)
+    workers = _workers(place, role)
     return {
         "groupName": name,
         "replicas": role.replicas,
@@ -79,9 +79,9 @@ def _group(place: Workplace, name: str, role: WorkerPods, defaults: pod.Defaults
     }
 
 
-def _workers(role: WorkerPods) -> Workers:
+def _workers(place: Workplace, role: WorkerPods) -> Workers:
     """What works in the group's Pods; the trainer's drivers count by the same functions."""
-    kind = DeviceKind.CUDA if role.gpus else DeviceKind.CPU
+    kind = asked_kind(place.experiment.spec.cluster)
     return engines(role, kind) if isinstance(role, RolloutPods) else learners(role, kind)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from limr.spec import ModelCache, Place, Scratch, Spec
+from limr.spec import OBJECT_STORE_SHARE, ModelCache, Place, Scratch, Spec
 from limr_operator.objects.common import Manifest
 
 CA_FOLDER = "/etc/limr/ca"
 SCRATCH_FOLDER = "/scratch"
 CACHE_FOLDER = "/cache"
-OBJECT_STORE_SHARE = 0.4  # of a Pod's memory: weights on their way from learner to engines lie there
 
 # Models, and what is compiled at first use: a Pod that finds them starts minutes earlier.
 CACHE_VARIABLES = {

@@ -11,10 +11,9 @@ from limr.sizing.engine import PROCESS as ENGINE_PROCESS
 from limr.sizing.gpus import GPUS, Gpu
 from limr.sizing.learner import WIDTH, Learners, RankMemory, rank_memory
 from limr.sizing.step import StepTime, Traffic
-from limr.spec import MAX_SEQUENCES, Spec
+from limr.spec import MAX_SEQUENCES, OBJECT_STORE_SHARE, Spec
 from limr.topology import DeviceKind, engines, learners
 
-OBJECT_STORE_SHARE = 0.4  # of a Pod's memory, that Ray's objects get
 GRADIENT_DTYPE = "float32"  # in which learners add gradients up, whatever the weights are
 
 

@@ -22,10 +22,11 @@ from limr.spec.selection import Arm, Reading, Selection, Strategy, SubsetSize
 from limr.spec.tracker import Tracker, TrackerKind
 from limr.spec.training import Checkpoint, Probe, Reward, Training
 from limr.spec.volumes import ModelCache, Scratch
-from limr.spec.workers import MAX_SEQUENCES, EngineOptions, LearnerPods, Place, Role, RolloutPods
+from limr.spec.workers import MAX_SEQUENCES, OBJECT_STORE_SHARE, EngineOptions, LearnerPods, Place, Role, RolloutPods
 
 __all__ = [
     "MAX_SEQUENCES",
+    "OBJECT_STORE_SHARE",
     "PAPER_PROTOCOL",
     "PPO",
     "AccuracyCollapse",

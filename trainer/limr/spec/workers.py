@@ -19,6 +19,9 @@ GpuType = Literal[
 ]
 
 
+OBJECT_STORE_SHARE = 0.4  # of a Pod's memory: weights on their way from learner to engines lie there
+
+
 class Place(Part):
     """Where a Pod runs and what it asks for. On a laptop none of it counts."""
 
@@ -26,7 +29,8 @@ class Place(Part):
     memory_gib: float | None = Field(
         None,
         gt=0,
-        description="Host memory of each Pod, in GiB, asked for and at most; 40 % of it for Ray's objects.",
+        description="Host memory of each Pod, in GiB, asked for and at most; "
+        f"{100 * OBJECT_STORE_SHARE:.0f} % of it for Ray's objects.",
     )
     node_selector: dict[str, str] = Field({}, max_length=64, description="Labels of the nodes it may run on.")
     tolerations: list[dict[str, Any]] = Field([], max_length=64, description="Taints it tolerates, as in a Pod.")
