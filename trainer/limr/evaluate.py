@@ -26,9 +26,8 @@ from limr.rollout.types import SamplingSettings, engine_settings, sample_seed
 from limr.spec import Benchmark, Spec
 from limr.stage import Ledger, Outcome, Output, Progress, Reporter, StageInput, StageResult
 from limr.stopping import StopRequested
-from limr.store import read_uri
+from limr.store import put_output, read_uri
 from limr.store.base import NotFound, Store
-from limr.store.digest import of_bytes
 
 
 @dataclass(frozen=True)
@@ -169,12 +168,11 @@ class _Evaluation:
         cost = self._cost()
         data = json.dumps({"models": results, "ledger": cost.model_dump(by_alias=True)}, indent=1).encode()
         path = f"{self._folder}/results.json"
-        self._store.put(path, data)
         return StageResult(
             outcome=Outcome.SUCCEEDED,
             reason="Completed",
             message=f"{len(results)} models, {len(self._benchmarks)} benchmarks",
-            outputs={"results": Output(uri=f"{self._store.uri}/{path}", digest=of_bytes(data))},
+            outputs={"results": put_output(self._store, path, data)},
             ledger=cost,
         )
 

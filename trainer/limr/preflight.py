@@ -16,8 +16,8 @@ from limr.prompts import load_tokenizer, tokenize
 from limr.reward.pool import Grader
 from limr.sizing.stage import plan_stage
 from limr.stage import Output, StageInput
+from limr.store import put_output
 from limr.store.base import Store
-from limr.store.digest import of_bytes
 from limr.store.layout import SUMMARY, in_stage
 from limr.workload import load_prompts
 
@@ -38,6 +38,4 @@ def run_stage(stage_input: StageInput, store: Store) -> dict[str, Output]:
         "questions": {one.benchmark.name: len(one.prompts) for one in questions},
     }
     data = json.dumps(summary, indent=1).encode()
-    path = in_stage(stage_input.stage.name, SUMMARY)
-    store.put(path, data)
-    return {"summary": Output(uri=f"{store.uri}/{path}", digest=of_bytes(data))}
+    return {"summary": put_output(store, in_stage(stage_input.stage.name, SUMMARY), data)}

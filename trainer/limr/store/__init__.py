@@ -1,11 +1,13 @@
-"""Opens a store by its URI. Nothing heavy is imported for a local folder."""
+"""Opens a store by its URI, reads and writes single files. Nothing heavy is imported for a local folder."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from limr.errors import LimrError
+from limr.stage import Output
 from limr.store.base import NotFound, Store
+from limr.store.digest import of_bytes
 from limr.store.local import LocalStore
 
 
@@ -37,3 +39,9 @@ def read_uri(uri: str, endpoint: str | None = None) -> bytes:
         return open_store(folder, endpoint).get(name)
     except NotFound:
         raise LimrError(f"{uri}: there is no such file; correct the path") from None
+
+
+def put_output(store: Store, path: str, data: bytes) -> Output:
+    """Writes one file of a stage, and names it with its digest for the stages that need it."""
+    store.put(path, data)
+    return Output(uri=f"{store.uri}/{path}", digest=of_bytes(data))
