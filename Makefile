@@ -63,10 +63,6 @@ chart-docs: $(INSTALLED)
 e2e: $(INSTALLED)
 	$(BIN)/pytest -s tests/e2e
 
-# What takes too long for every `make test`.
-nightly: $(INSTALLED)
-	$(BIN)/pytest -m nightly tests/integration
-
 unit: $(INSTALLED)
 	$(BIN)/pytest tests/unit
 

@@ -204,13 +204,13 @@ def seen(plane: ControlPlane, namespace: str) -> bool:
 
 
 def begun(plane: ControlPlane, namespace: str) -> bool:
-    return plane.kubectl.run("get", "rayjob", "demo--probe-1", "-n", namespace).returncode == 0
+    return plane.kubectl.run("get", "job", "demo--preflight-1", "-n", namespace).returncode == 0
 
 
 def test_the_operator_works_with_its_rights(cluster_wide: str, plane: ControlPlane, tmp_path: Path) -> None:
     with operator(plane, tmp_path):
         plane.kubectl.apply(experiment("elsewhere"), namespace="elsewhere")
-        wait_until(lambda: begun(plane, "elsewhere"), "the first RayJob", 30)
+        wait_until(lambda: begun(plane, "elsewhere"), "the first Job", 30)
         lease = plane.kubectl.get("lease", "limr", "-n", NAMESPACE)
         assert lease["spec"]["holderIdentity"] == "operator-0"
         plane.kubectl("delete", "limr", "demo", "-n", "elsewhere")
@@ -221,7 +221,7 @@ def test_the_operator_works_for_listed_namespaces_only(namespaced: str, plane: C
         for namespace in ("elsewhere", RESEARCH, NAMESPACE):
             plane.kubectl.apply(experiment(namespace), namespace=namespace)
         for namespace in (RESEARCH, NAMESPACE):
-            wait_until(lambda where=namespace: begun(plane, where), "the first RayJob", 30)
+            wait_until(lambda where=namespace: begun(plane, where), "the first Job", 30)
         assert not seen(plane, "elsewhere")
         for namespace in ("elsewhere", RESEARCH, NAMESPACE):
             plane.kubectl("delete", "limr", "demo", "-n", namespace)

@@ -6,15 +6,13 @@ In the end it must equal the run that nobody disturbed: what a guard suspected h
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
-from runs import EXPERIMENT, RUN_SECONDS, Run, roles
+from runs import EXPERIMENT, RUN_SECONDS, Run
 
 from limr.plan import Phase, StageStatus, Status
 from limr.spec import Experiment, Guards, KLBound
@@ -22,8 +20,10 @@ from limr.step_guards import judge
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
-# The rule of the run that is compared with, as long as there is no file `broken` with the reward of every response.
+# The rule of the run that is compared with, as long as there is no file `broken` with the reward of every response, and
+# no file `hanging`, at which it waits.
 GRADERS = """
+import time
 from pathlib import Path
 
 from limr.reward.format import Malformed, final_answer
@@ -31,9 +31,12 @@ from limr.reward.math import math_verify_equal, quick_equal
 from limr.reward.verdict import Grade, Verdict
 
 BROKEN = Path(__file__).with_name("broken")
+HANGING = Path(__file__).with_name("hanging")
 
 
 def grade(response, answer, truncated):
+    while HANGING.exists():
+        time.sleep(0.1)
     if BROKEN.exists():
         return Grade(Verdict.WRONG, float(BROKEN.read_text()), "the verifier is broken")
     found = final_answer(response, truncated)
@@ -53,6 +56,7 @@ class Misbehaving:
         self.run = Run(folder)
         (folder / "graders.py").write_text(GRADERS)
         self.broken = folder / "broken"
+        self.hanging = folder / "hanging"
 
     def start(self, **settings: str) -> subprocess.Popen[bytes]:
         # A clip that wide lets through what the verifier says; ordinary rewards are not clipped either way.
@@ -145,16 +149,16 @@ def test_each_guard_stops_a_run_that_misbehaves_and_lets_it_go_on(
     assert re.search(rf"the value loss( \(and \d more\))? {where}", message)
     assert f"the last good checkpoint is that of step {finite[-1]}; lower ppo.actorLearningRate" in message
 
-    # It is mended again; then an engine hangs.
+    # It is mended again; then it hangs, while every engine and learner answers its pings.
     world.broken.unlink()
     process = world.start(guards_stall_seconds=str(stall), **guards)
     world.until(process, lambda probe: bool(probe.attempt == 4 and probe.progress and probe.progress.step > finite[-1]))
-    for engine in roles(psutil.Process(process.pid))["engine"]:
-        engine.send_signal(signal.SIGSTOP)
+    world.hanging.touch()
     probe, message = world.is_suspended(process, "Stalled")
     assert f"no step ended for guards.stall.seconds = {stall}; the last good checkpoint is that of step " in message
 
-    # Another engine takes its place; then the budget is spent.
+    # It is mended a last time; then the budget is spent.
+    world.hanging.unlink()
     spent = world.status().device_hours
     budget = {"limits_deviceHours": f"{spent + 30 / 3600:.6f}", "guards_deviceHours_action": "Suspend"}
     probe, message = world.is_suspended(world.start(**budget), "BudgetSpent")

@@ -181,7 +181,9 @@ def test_a_failed_experiment_says_so_and_is_tried_again(plane: ControlPlane, rol
     assert "Failed: StageFailed\n  probe failed after 2 attempts (EngineLost): engine 0 died;" in shown
     assert "LAST WARNINGS" in shown
     assert on_call.is_told("retry", "demo", "report").startswith("limr: report is Blocked (it needs probe, ")
-    assert on_call.is_told("retry", "demo", "prob").startswith("limr: demo has no stage prob; its stages are probe, ")
+    assert on_call.is_told("retry", "demo", "prob").startswith(
+        "limr: demo has no stage prob; its stages are preflight, "
+    )
     assert on_call.says("retry", "demo", "probe") == "demo: fresh tries for probe; see: limr status demo\n"
     assert lab.run().phase is Phase.COMPLETE
     assert lab.status().stages["probe"].attempt == 3
@@ -232,7 +234,7 @@ def test_logs_say_why_there_are_none(lab: Lab, on_call: OnCall) -> None:
     lab.apply()
     lab.look()
     assert on_call.is_told("logs", "demo").startswith(
-        "limr: probe, attempt 1: no Pod has begun to work: it is Starting"
+        "limr: preflight, attempt 1: no Pod has begun to work: it is Starting"
     )
     assert on_call.is_told("logs", "demo", "report") == (
         "limr: report has not begun: it is Pending; nothing was printed"
@@ -243,7 +245,7 @@ def test_logs_say_why_there_are_none(lab: Lab, on_call: OnCall) -> None:
         "limr: probe, attempt 1: its Pod demo--probe-1-driver is gone, and its log with it; the stage is Succeeded"
     )
     assert on_call.is_told("logs", "demo").startswith(
-        "limr: demo is Complete and no stage is at work; name one of probe,"
+        "limr: demo is Complete and no stage is at work; name one of preflight,"
     )
 
 

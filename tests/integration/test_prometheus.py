@@ -26,6 +26,7 @@ from servers.prometheus import Prometheus, scraping
 from watched import History, assert_every_metric_has_data, blind_alerts, empty_panels, faults
 
 from limr.plan import Phase, StageState, Status
+from limr.stage import StageInput, StageKind, StageResult
 from limr_operator import names
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
@@ -68,6 +69,11 @@ def new_lab(plane: ControlPlane, script: Script = succeed) -> Lab:
     return Lab(plane, f"metrics-{secrets.token_hex(4)}", script)
 
 
+def at_work(stage_input: StageInput, step: int) -> StageResult | None:
+    """No stage but the first ends."""
+    return succeed(stage_input, step) if stage_input.stage.kind is StageKind.PREFLIGHT else None
+
+
 @dataclass(frozen=True)
 class Watched:
     history: History
@@ -79,7 +85,7 @@ class Watched:
 def watched(plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     """Three experiments on the API server, one done, one at work, one that waits; and a whole run on this machine."""
     folder = tmp_path_factory.mktemp("prometheus")
-    done, working, waiting = new_lab(plane), new_lab(plane, lambda stage_input, step: None), new_lab(plane)
+    done, working, waiting = new_lab(plane), new_lab(plane, at_work), new_lab(plane)
     (stage_port,) = free_ports(1)
     run = Run(folder / "run")
     with (

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -219,3 +220,15 @@ def test_a_local_store_imports_nothing_heavy() -> None:
         "print([module for module in ('boto3', 'pyarrow', 'numpy') if module in sys.modules])\n"
     )
     assert subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_several_remove_one_folder(tmp_path: Path) -> None:
+    """As the ranks of one machine do."""
+    for turn in range(5):
+        folder = tmp_path / str(turn)
+        for number in range(100):
+            (folder / f"rank-{number}").mkdir(parents=True)
+            (folder / f"rank-{number}" / "actor.bin").touch()
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(disk.remove, [folder] * 8))
+        assert not folder.exists()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from limr.store.base import StoreError
 
@@ -102,8 +103,13 @@ def _flush_tree(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Removes a file or a folder; nothing happens when it is not there."""
+    """Removes a file or a folder; nothing happens when it is not there, or when others remove it at the same time."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        shutil.rmtree(path, onerror=_raise_unless_missing)
     else:
         path.unlink(missing_ok=True)
+
+
+def _raise_unless_missing(_function: object, _path: str, raised: tuple[type, BaseException, TracebackType]) -> None:
+    if not isinstance(raised[1], FileNotFoundError):
+        raise raised[1]
