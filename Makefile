@@ -16,6 +16,9 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 # The test cluster: `node` is one node made of namespaces of this machine; `kind` needs Docker, kind, kubectl and helm.
 PROVIDER := node
 
+# Two processes run tests side by side; tests/conftest.py says which runs what.
+IN_TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+
 .PHONY: install demo test s3-server control-plane unit integration nightly e2e chaos lint bench bench-operator lock clean
 .PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images gpu-image
 
@@ -36,7 +39,7 @@ demo: $(INSTALLED)
 	$(BIN)/limr run examples/arithmetic/experiment.yaml
 
 test: lint s3-server control-plane chart-tools
-	$(BIN)/pytest tests/unit tests/integration
+	$(BIN)/pytest $(IN_TWO) tests/unit tests/integration
 
 # Built from its Go module into the cache at the first use, which takes minutes.
 s3-server: $(INSTALLED)
@@ -67,7 +70,7 @@ unit: $(INSTALLED)
 	$(BIN)/pytest tests/unit
 
 integration: $(INSTALLED) s3-server control-plane chart-tools
-	$(BIN)/pytest tests/integration
+	$(BIN)/pytest $(IN_TWO) tests/integration
 
 # docs/development.md says what is in it.
 cluster-up: $(INSTALLED)

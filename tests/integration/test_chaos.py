@@ -1,4 +1,4 @@
-"""Whatever is killed, whenever: running again ends with the same weights and the same rows, each exactly once.
+"""Whatever is killed, whenever, and however S3 fails: running again ends with the same weights and the same rows.
 
 `make test` kills four times in one run; `make chaos` goes on for `--kills` kills, run after run.
 """
@@ -14,9 +14,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from runs import ROLES, RUN_SECONDS, Run, roles
+from runs import ROLES, RUN_SECONDS, STAGES, Run, roles
+from servers.s3_server import FlakyS3
 
-pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(7200)]
+from limr.store.layout import REPORT
+
+pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.chaos, pytest.mark.timeout(7200)]
 
 
 def kill_one(process: subprocess.Popen[bytes], role: str, delay: float) -> bool:
@@ -33,16 +36,23 @@ def kill_one(process: subprocess.Popen[bytes], role: str, delay: float) -> bool:
 
 
 def test_kills_at_random_moments_change_nothing(
-    undisturbed: tuple[Run, float], tmp_path: Path, request: pytest.FixtureRequest
+    undisturbed: tuple[Run, float],
+    flaky_s3: FlakyS3,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """The store is an S3 server that fails one request in ten."""
     expected, seconds = undisturbed
+    monkeypatch.setenv("LIMR_MODEL_CACHE", str(tmp_path / "models"))
     seed = int(os.environ.get("CHAOS_SEED", time.time_ns() % 1_000_000))
     rng = random.Random(seed)
     print(f"CHAOS_SEED={seed}")
     wanted, killed, rounds = request.config.getoption("--kills"), 0, 0
     while killed < wanted:
         rounds += 1
-        run = Run(tmp_path / f"round-{rounds}")
+        place = {"uri": f"{flaky_s3.uri}/round-{rounds}", "endpoint": flaky_s3.endpoint}
+        run = Run(tmp_path / f"round-{rounds}", place)
         process = run.start()
         for role in rng.sample(ROLES, k=min(len(ROLES), wanted - killed)):
             if kill_one(process, role, delay=rng.uniform(0, seconds / 4)):
@@ -52,4 +62,15 @@ def test_kills_at_random_moments_change_nothing(
                 process.wait(RUN_SECONDS)
                 process = run.start()
         run.finish(process)
-        run.assert_equals(expected)
+        run.storage["endpoint"] = flaky_s3.direct_endpoint
+        assert_equal_and_whole(run, expected)
+    assert sum(flaky_s3.proxy.faults.values()) > 0
+
+
+def assert_equal_and_whole(run: Run, expected: Run) -> None:
+    run.assert_equals(expected)
+    assert b"<html" in run.store().get(f"report/{REPORT}")
+    for stage in STAGES:
+        named = {f"{stage}/{path}" for path in run.manifest(stage).files()}
+        assert named <= {entry.path for entry in run.store().list(stage)}
+        assert run.manifest(stage).checkpoints

@@ -17,7 +17,7 @@ from limr.scratch import ScratchFull
 from limr.store import digest, open_store
 from limr.store.digest import FileRecord
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(900)]
 
 # 24 responses and updates of 12 divide by 1, 2 and 3 ranks.
 DIVISIBLE = {"promptsPerStep": 6, "trainBatchSize": 12, "microBatchSize": 4, "packing": False}
@@ -68,7 +68,8 @@ def test_the_same_ranks_go_on_with_the_same_bits(replicas: int, dtype: str, zero
     assert "model.safetensors" in [record.path for record in weights]
 
 
-@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.nightly)])
+@pytest.mark.nightly
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_other_ranks_and_zero_stages_go_on_with_the_same_losses(
     dtype: str, s3_server: S3Server, s3_uri: str, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from limr.learner.group import LearnerGroup
 from limr.learner.types import NonFinite
 from limr.topology import ranks
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.engines]
 
 STEPS = 3
 SPLIT_BOUND = 1e-2
@@ -45,8 +45,8 @@ def reference() -> tuple[list[dict[str, float]], NDArray[np.float32]]:
     ("pods", "recipe"),
     [
         (1, {"microBatchSize": 16, "packing": False}),
-        (1, {"microBatchSize": 4, "packing": True}),
-        (2, {"microBatchSize": 4, "packing": False, "zeroStage": 2}),
+        pytest.param(1, {"microBatchSize": 4, "packing": True}, marks=pytest.mark.nightly),
+        pytest.param(2, {"microBatchSize": 4, "packing": False, "zeroStage": 2}, marks=pytest.mark.nightly),
         (1, {"microBatchSize": 16, "packing": True, "zeroStage": 3, "gradientCheckpointing": True, "processes": 2}),
     ],
     ids=["micro-16", "packed", "two-pods-zero-2", "one-pod-with-two-ranks-zero-3-packed"],
@@ -64,7 +64,7 @@ def test_losses_do_not_depend_on_how_the_work_is_dealt_out(
     assert np.abs(answer - expected_answer).max() < 1e-4
 
 
-@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+@pytest.mark.parametrize("algorithm", ["grpo", pytest.param("rloo", marks=pytest.mark.nightly)])
 def test_group_methods_raise_what_was_rewarded(algorithm: str) -> None:
     recipe: dict[str, Any] = {"algorithm": algorithm, "microBatchSize": 16, "packing": False, "klCoefficient": 0.0}
     with closing(learner_group(1, **recipe)) as group:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 
 import pytest
@@ -205,13 +206,18 @@ def test_what_is_there_already_is_applied(lab: Lab) -> None:
     assert again["data"] == {"a": "2"}
 
 
-def test_cut_off_at_every_call(plane: ControlPlane) -> None:
-    expected, calls = run_cut(Lab(plane, "whole"), at=0, after=False)
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.nightly)])
+def test_cut_off_at_any_call(every: bool, plane: ControlPlane) -> None:
+    """At every call, or at the first two of each verb and kind of object."""
+    expected, calls = run_cut(Lab(plane, f"whole-{every}".lower()), at=0, after=False)
     assert expected["phase"] is Phase.COMPLETE
     assert len(calls) > 40
-    for at in range(1, len(calls) + 1):
-        for after in (False, True):
-            lab = Lab(plane, f"cut-{at}-{'after' if after else 'before'}")
+    kinds = [re.sub(r"demo--\S+|whole-\w+", "", call) for call in calls]
+    cuts = [at for at, kind in enumerate(kinds, 1) if every or kinds[: at - 1].count(kind) < 2]
+    assert len(cuts) > 15, calls
+    for at in cuts:
+        for after in (False,) if calls[at - 1].startswith("GET") else (False, True):
+            lab = Lab(plane, f"cut-{at}-{'after' if after else 'before'}-{every}".lower())
             assert run_cut(lab, at, after)[0] == expected, (at, after)
             lab.wait()
             assert lab.objects() == expected_objects(dict.fromkeys(STAGES, 1)), (at, after)

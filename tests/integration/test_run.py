@@ -1,17 +1,15 @@
-"""A whole small experiment by `limr run`, on a local folder and on an S3 server that fails one request in ten."""
+"""A whole small experiment by `limr run` in a local folder."""
 
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import pytest
 from runs import STAGES, Run
-from servers.s3_server import FlakyS3
 
-from limr.store.layout import REPORT, RESULTS
+from limr.store.layout import RESULTS
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(1200)]
 
 
 def test_engines_and_learner_agree_in_every_step(undisturbed: tuple[Run, float]) -> None:
@@ -42,20 +40,3 @@ def test_a_run_that_is_done_does_nothing_again(undisturbed: tuple[Run, float]) -
     run.finish(run.start())
     assert set(run.attempts().values()) == {1}
     assert run.manifest("probe") == before
-
-
-def test_nothing_is_lost_or_doubled_in_s3_that_fails(
-    undisturbed: tuple[Run, float], flaky_s3: FlakyS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    expected, _ = undisturbed
-    monkeypatch.setenv("LIMR_MODEL_CACHE", str(tmp_path / "models"))
-    run = Run(tmp_path / "run", {"uri": f"{flaky_s3.uri}/experiments", "endpoint": flaky_s3.endpoint})
-    run.finish(run.start())
-    assert sum(flaky_s3.proxy.faults.values()) > 0
-    run.storage["endpoint"] = flaky_s3.direct_endpoint
-    run.assert_equals(expected)
-    assert b"<html" in run.store().get(f"report/{REPORT}")
-    for stage in STAGES:
-        named = {f"{stage}/{path}" for path in run.manifest(stage).files()}
-        assert named <= {entry.path for entry in run.store().list(stage)}
-        assert run.manifest(stage).checkpoints
