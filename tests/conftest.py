@@ -16,14 +16,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=4, help="processes that the chaos test kills in all")
 
 
-@pytest.hookimpl(tryfirst=True)
+# How `make test` deals tests out to two processes: file by file, but all that start engines or learners to one, which
+# begins with them. Two engines that load at once would wait for each other longer than their deadlines.
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.xdist_group("engines" if item.get_closest_marker("engines") else item.path.name))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """How `make test` deals tests out to two processes: file by file, but all that start engines or learners to one,
-    which begins with them. Two engines that load at once wait for each other longer than their deadlines."""
-    groups = {item: "engines" if item.get_closest_marker("engines") else item.path.name for item in items}
-    for item, group in groups.items():
-        item.add_marker(pytest.mark.xdist_group(group))
-    items.sort(key=lambda item: groups[item] != "engines")
+    items.sort(key=lambda item: item.get_closest_marker("engines") is None)
 
 
 @pytest.fixture
