@@ -17,7 +17,7 @@ CHART := PYTHONPATH=tests $(BIN)/python -m chart
 PROVIDER := node
 
 # Two processes run tests side by side; tests/conftest.py says which runs what.
-IN_TWO := --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+IN_TWO := --numprocesses 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: install demo test s3-server control-plane unit integration nightly e2e chaos lint bench bench-operator lock clean
 .PHONY: chart-tools manifests chart-docs cluster-up cluster-down cluster-status images gpu-image
@@ -108,7 +108,7 @@ gpu-image: $(INSTALLED)
 
 # Kills drivers, learners and engines at random moments, many times.
 chaos: $(INSTALLED)
-	$(BIN)/pytest tests/integration/test_chaos.py --kills 30
+	$(BIN)/pytest tests/integration/engines/test_chaos.py --kills 30
 
 lint: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # How long an example takes says what else the machine does.
 settings.register_profile("limr", deadline=None)
@@ -16,16 +18,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--kills", type=int, default=4, help="processes that the chaos test kills in all")
 
 
-# How `make test` deals tests out to two processes: file by file, but all that start engines or learners to one, which
-# begins with them. Two engines that load at once would wait for each other longer than their deadlines.
+# `make test` has two processes: one begins with all tests that start engines or learners, the other runs the rest, file
+# by file. Two engines that load at once would wait for each other longer than their deadlines.
+ENGINES = "integration/engines/"
 
 
-def pytest_itemcollected(item: pytest.Item) -> None:
-    item.add_marker(pytest.mark.xdist_group("engines" if item.get_closest_marker("engines") else item.path.name))
+class OneForEngines(LoadScopeScheduling):
+    def _split_scope(self, nodeid: str) -> str:
+        return ENGINES if ENGINES in nodeid else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> OneForEngines:
+    return OneForEngines(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.get_closest_marker("engines") is None)
+    items.sort(key=lambda item: ENGINES not in item.nodeid)
 
 
 @pytest.fixture

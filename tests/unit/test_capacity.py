@@ -10,6 +10,7 @@ import ray
 from limr import capacity
 from limr.capacity import ResourcesMissing, missing_pods
 from limr.spec import LearnerPods, RolloutPods
+from limr.stopping import StopRequested
 from limr.topology import DeviceKind, engines, learners
 
 LEARNERS = learners(LearnerPods(replicas=2, gpus=8), DeviceKind.CUDA)
@@ -17,6 +18,10 @@ ENGINES = engines(RolloutPods(replicas=1, gpus=4, tensor_parallel=2), DeviceKind
 HEAD = {"CPU": 4.0}
 LEARNER_POD = {"limr_learner": 8.0, "GPU": 8.0}
 ROLLOUT_POD = {"limr_rollout": 2.0, "GPU": 4.0}
+
+
+def go_on() -> None:
+    """Nothing ends the wait."""
 
 
 def nodes(*resources: dict[str, float], alive: bool = True) -> list[dict[str, Any]]:
@@ -49,7 +54,7 @@ def test_a_wait_ends_with_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMR_PLACEMENT", "roles")
     monkeypatch.setattr(ray, "nodes", lambda: nodes(LEARNER_POD) + nodes(LEARNER_POD, alive=False))
     with pytest.raises(ResourcesMissing, match=r"^waited 0 s for 2 learner Pods with 8 GPUs each; 1 is there$"):
-        capacity.wait_for([LEARNERS], 0)
+        capacity.wait_for([LEARNERS], 0, go_on)
 
 
 def test_a_wait_goes_on_until_the_pods_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,12 +62,23 @@ def test_a_wait_goes_on_until_the_pods_are_there(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(capacity, "POLL_SECONDS", 0.01)
     answers = iter([nodes(HEAD), nodes(HEAD, LEARNER_POD), nodes(HEAD, LEARNER_POD, LEARNER_POD)])
     monkeypatch.setattr(ray, "nodes", lambda: next(answers))
-    capacity.wait_for([LEARNERS], 60)
+    capacity.wait_for([LEARNERS], 60, go_on)
     assert next(answers, None) is None
+
+
+def test_a_stop_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMR_PLACEMENT", "roles")
+    monkeypatch.setattr(ray, "nodes", lambda: nodes(HEAD))
+
+    def stop() -> None:
+        raise StopRequested
+
+    with pytest.raises(StopRequested):
+        capacity.wait_for([LEARNERS], 60, stop)
 
 
 def test_a_machine_with_too_few_gpus_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LIMR_PLACEMENT", raising=False)
     monkeypatch.setattr(ray, "nodes", lambda: nodes({"CPU": 8.0, "GPU": 2.0}))
     with pytest.raises(ResourcesMissing, match="ask for 20 GPUs, and this machine has 2"):
-        capacity.wait_for([LEARNERS, ENGINES], 60)
+        capacity.wait_for([LEARNERS, ENGINES], 60, go_on)

@@ -8,6 +8,7 @@ from typing import Any
 
 import ray
 
+from limr.actors import Watch
 from limr.devices import on_a_cluster
 from limr.errors import LimrError
 from limr.topology import Workers
@@ -23,16 +24,18 @@ class ResourcesMissing(LimrError):
     reason = "ResourcesMissing"
 
 
-def wait_for(groups: Sequence[Workers], deadline_seconds: float) -> None:
+def wait_for(groups: Sequence[Workers], deadline_seconds: float, watch: Watch) -> None:
     """Waits until the Ray cluster has the Pods of all `groups`; this machine must have their GPUs at once.
 
-    Raises ResourcesMissing with what is missing after `deadline_seconds`.
+    Calls `watch` meanwhile, which may raise to end the wait. Raises ResourcesMissing with what is missing after
+    `deadline_seconds`.
     """
     if not on_a_cluster():
         _check_machine(groups, _alive(ray.nodes()))
         return
     started = time.monotonic()
     while shortages := missing_pods(groups, _alive(ray.nodes())):
+        watch()
         if time.monotonic() - started >= deadline_seconds:
             raise ResourcesMissing(f"waited {deadline_seconds:g} s for {' and for '.join(shortages)}")
         time.sleep(POLL_SECONDS)

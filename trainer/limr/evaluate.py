@@ -226,7 +226,7 @@ class _Evaluation:
 
     def _start_engines(self) -> EngineGroup:
         spec = self._spec
-        capacity.wait_for([self._workers], spec.limits.wait_seconds)
+        capacity.wait_for([self._workers], spec.limits.wait_seconds, self._watch)
         settings = engine_settings(spec, benchmarks_too=True)
         return EngineGroup(self._workers, settings, spec.limits.wait_seconds, self._watch)
 

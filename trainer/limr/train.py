@@ -80,30 +80,22 @@ class Trainer:
     ) -> None:
         self._spec = spec = stage_input.experiment.spec
         self._attempt = stage_input.attempt
+        self._learner, self._liveness, self._resources = learner, liveness, resources
         self._store = store
         self._journal, self._reporter, self._work = journal, reporter, workload
         self._scratch = scratch.folder_name(f"{store.uri}/{stage_input.stage.name}", self._attempt)
         scratch.claim(self._scratch)
         resources.callback(scratch.release, self._scratch)
         self._grader = resources.enter_context(Grader(spec.reward))
-        kind, limit = device_kind(spec.cluster), spec.limits.wait_seconds
+        kind = device_kind(spec.cluster)
         self._plan = plan_stage(spec, kind)
-        engines = topology.engines(spec.cluster.rollout, kind)
-        learners = topology.learners(spec.cluster.learner, kind)
-        capacity.wait_for([learners, engines], limit)
-        # Engines and learners load their libraries and models side by side.
+        self._engine_workers = topology.engines(spec.cluster.rollout, kind)
+        self._learner_workers = topology.learners(spec.cluster.learner, kind)
         self._engine_settings = engine_settings(spec, benchmarks_too=spec.evaluation.every_steps is not None)
-        self._engines = EngineGroup(engines, self._engine_settings, limit, self._watch)
-        resources.callback(self._engines.close)
-        self._learners = LearnerGroup(learners, self._learner_settings(), limit, self._watch, learner)
-        resources.callback(self._learners.close)
-        self._liveness = liveness
-        liveness.follow(vital=lambda: self._learners.actors, others=lambda: self._engines.actors)
         self._questions: list[Questions] = []
         if spec.evaluation.every_steps is not None:
             self._questions = load_questions(spec, workload.tokenizer)
-        held = engines.devices + learners.devices
-        self._progress = TrainingProgress(reporter, workload.steps, held, self._checkpoint_step)
+        self._progress = TrainingProgress(reporter, workload.steps, self._checkpoint_step)
         self._step_clock = StepClock()
         self._droppable = True  # whether a stop may end what is at work
         self._suspect = False  # whether a guard suspects the last steps
@@ -147,6 +139,16 @@ class Trainer:
         return None
 
     def _start(self) -> None:
+        self._progress.enter("waiting for machines")
+        learners, engines, limit = self._learner_workers, self._engine_workers, self._spec.limits.wait_seconds
+        capacity.wait_for([learners, engines], limit, self._watch)
+        self._progress.charge_from_now(learners.devices + engines.devices)
+        # Engines and learners load their libraries and models side by side.
+        self._engines = EngineGroup(engines, self._engine_settings, limit, self._watch)
+        self._resources.callback(self._engines.close)
+        self._learners = LearnerGroup(learners, self._learner_settings(), limit, self._watch, self._learner)
+        self._resources.callback(self._learners.close)
+        self._liveness.follow(vital=lambda: self._learners.actors, others=lambda: self._engines.actors)
         self._progress.enter("loading the learners' models")
         self._learners.start()
         self._grader.wait_ready()  # a reward function that cannot be imported shows here, not after a step

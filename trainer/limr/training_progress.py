@@ -15,8 +15,8 @@ from limr.stopwatch import Pace
 class TrainingProgress:
     """Reports after every change. `checkpoint_step` gives the step of the last checkpoint."""
 
-    def __init__(self, reporter: Reporter, steps: int, devices: int, checkpoint_step: Callable[[], int | None]) -> None:
-        self._reporter, self._steps, self._devices = reporter, steps, devices
+    def __init__(self, reporter: Reporter, steps: int, checkpoint_step: Callable[[], int | None]) -> None:
+        self._reporter, self._steps, self._devices = reporter, steps, 0
         self._checkpoint_step = checkpoint_step
         self.done = 0  # steps
         self.part = ""  # of a step or of the start
@@ -26,6 +26,10 @@ class TrainingProgress:
         self.spent = Ledger()  # of this attempt, with what it does a second time
         self._charged_until = time.monotonic()
         self._pace = Pace(0, steps)
+
+    def charge_from_now(self, devices: int) -> None:
+        """So many devices are held from here on."""
+        self._devices, self._charged_until = devices, time.monotonic()
 
     def begin(self, done: int) -> None:
         """Steps are made from here on."""

@@ -17,7 +17,7 @@ from limr.scratch import ScratchFull
 from limr.store import digest, open_store
 from limr.store.digest import FileRecord
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 # 24 responses and updates of 12 divide by 1, 2 and 3 ranks.
 DIVISIBLE = {"promptsPerStep": 6, "trainBatchSize": 12, "microBatchSize": 4, "packing": False}

@@ -6,7 +6,7 @@ import pytest
 from learner_memory import Case, measure, planned, step_peak
 from sizing_cases import ALLOWED, CASES
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.nightly, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.timeout(1200)]
 
 
 @pytest.mark.parametrize("case", [CASES[0], CASES[-1]], ids=["qwen2-zero-1", "llama-zero-3-two-ranks"])

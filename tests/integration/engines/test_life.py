@@ -27,9 +27,9 @@ from limr.spec import Experiment
 from limr.stage import Progress
 from limr.stage_files import StageFiles, read_progress
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
-TESTS = Path(__file__).parents[1]
+TESTS = Path(__file__).parents[2]
 STOP_SECONDS = 60.0
 LIMIT_SECONDS = 8.0  # that a process may leave a ping unanswered
 

@@ -23,7 +23,7 @@ from limr.rollout.proof import Receipt, StaleWeights
 from limr.rollout.types import EngineSettings, SamplingSettings
 from limr.spec import EngineOptions
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 TEXT = list(range(10, 40))
 WAIT = 300

@@ -11,7 +11,7 @@ import pytest
 from architectures import ARCHITECTURES, save_model
 from engines import engine_group, learner_group, ray_cluster, step_batch
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 TEXT = list(range(10, 40))
 ALWAYS = ("llama-tied", "qwen3-moe")  # the others run every night

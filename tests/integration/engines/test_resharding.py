@@ -13,7 +13,7 @@ from runs import Run
 from limr.store.base import NotFound
 from limr.store.manifest import Manifest
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.nightly, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.timeout(2400)]
 
 # 192 responses and updates of 96 divide by 1, 2 and 3 learners.
 PPO = {"promptsPerStep": 48, "trainBatchSize": 96, "microBatchSize": 32}

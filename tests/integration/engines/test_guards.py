@@ -18,7 +18,7 @@ from limr.plan import Phase, StageStatus, Status
 from limr.spec import Experiment, Guards, KLBound
 from limr.step_guards import judge
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1800)]
 
 # The rule of the run that is compared with, as long as there is no file `broken` with the reward of every response, and
 # no file `hanging`, at which it waits.

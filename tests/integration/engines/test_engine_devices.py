@@ -17,7 +17,7 @@ from limr.rollout.types import EngineSettings, Rollouts, SamplingSettings
 from limr.spec import EngineOptions, RolloutPods
 from limr.topology import DeviceKind, engines
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 PROMPTS = [[5, 6, 7, 8], [9, 10, 11], [20, 21]]
 GREEDY = SamplingSettings(samples=1, temperature=0.0, top_p=1.0, max_tokens=12)

@@ -17,7 +17,7 @@ from limr.learner.group import LearnerGroup
 from limr.learner.types import NonFinite
 from limr.topology import ranks
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines]
+pytestmark = pytest.mark.integration
 
 STEPS = 3
 SPLIT_BOUND = 1e-2

@@ -19,7 +19,7 @@ from servers.s3_server import FlakyS3
 
 from limr.store.layout import REPORT
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.chaos, pytest.mark.timeout(7200)]
+pytestmark = [pytest.mark.integration, pytest.mark.chaos, pytest.mark.timeout(7200)]
 
 
 def kill_one(process: subprocess.Popen[bytes], role: str, delay: float) -> bool:

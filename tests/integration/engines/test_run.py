@@ -9,7 +9,7 @@ from runs import STAGES, Run
 
 from limr.store.layout import RESULTS
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 
 def test_engines_and_learner_agree_in_every_step(undisturbed: tuple[Run, float]) -> None:

@@ -12,7 +12,7 @@ from tracking_lab import tensorboard_points, wandb_points
 
 from limr.store.base import NotFound
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.nightly, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.integration, pytest.mark.nightly, pytest.mark.timeout(1800)]
 
 TRACKING = [{"kind": "tensorboard"}, {"kind": "wandb", "mode": "offline"}]
 

@@ -29,11 +29,11 @@ from limr.plan import Phase, StageState, Status
 from limr.stage import StageInput, StageKind, StageResult
 from limr_operator import names
 
-pytestmark = [pytest.mark.integration, pytest.mark.engines, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
 SECONDS = 300.0
 MANY = 200
-RECORDED_STEP = Path(__file__).parents[1] / "recorded_step.json"
+RECORDED_STEP = Path(__file__).parents[2] / "recorded_step.json"
 
 
 class Operator:
