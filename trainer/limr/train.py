@@ -41,6 +41,7 @@ from limr.training_progress import TrainingProgress
 from limr.workload import Workload, load_workload
 
 FINGERPRINT_TOKENS = 64
+WAITING = "waiting for machines"
 SAMPLING_PARTS = frozenset({"generation", "evaluation"})  # whose progress is that of the engines
 
 
@@ -139,9 +140,8 @@ class Trainer:
         return None
 
     def _start(self) -> None:
-        self._progress.enter("waiting for machines")
         learners, engines, limit = self._learner_workers, self._engine_workers, self._spec.limits.wait_seconds
-        capacity.wait_for([learners, engines], limit, self._watch)
+        capacity.wait_for([learners, engines], limit, self._no_machines_yet)
         self._progress.charge_from_now(learners.devices + engines.devices)
         # Engines and learners load their libraries and models side by side.
         self._engines = EngineGroup(engines, self._engine_settings, limit, self._watch)
@@ -159,6 +159,11 @@ class Trainer:
         self._progress.enter("first sync")
         self._sync(done)
         self._progress.begin(done)
+
+    def _no_machines_yet(self) -> None:
+        if self._progress.part != WAITING:
+            self._progress.enter(WAITING)
+        self._watch()
 
     # Stops
 
