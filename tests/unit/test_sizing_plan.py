@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,7 +14,7 @@ from limr.sizing.architecture import Architecture, from_config
 from limr.sizing.findings import DoesNotFit, Severity, find, refuse_what_does_not_fit
 from limr.sizing.gpus import GIB, GPUS
 from limr.sizing.learner import Learners, rank_memory
-from limr.sizing.plan import ResourcePlan, make_plan, topology_of
+from limr.sizing.plan import ResourcePlan, make_plan
 from limr.sizing.stage import offloads
 from limr.spec import PPO, Spec
 from limr.spec.workers import GpuType
@@ -32,14 +31,14 @@ def example(*settings: str) -> Spec:
     return load(EXAMPLE / "experiment.yaml", settings).spec
 
 
-def planned(*settings: str, model: Architecture = QWEN, **topology: Any) -> ResourcePlan:
+def planned(*settings: str, model: Architecture = QWEN) -> ResourcePlan:
     spec = example(*settings)
-    return make_plan(spec, model, replace(topology_of(spec, DeviceKind.CUDA), **topology))
+    return make_plan(spec, model, DeviceKind.CUDA)
 
 
-def found(*settings: str, model: Architecture = QWEN, **topology: Any) -> list[tuple[str, str]]:
+def found(*settings: str, model: Architecture = QWEN) -> list[tuple[str, str]]:
     spec = example(*settings)
-    plan = make_plan(spec, model, replace(topology_of(spec, DeviceKind.CUDA), **topology))
+    plan = make_plan(spec, model, DeviceKind.CUDA)
     return [(str(finding.severity), finding.field) for finding in find(spec, plan)]
 
 
@@ -54,7 +53,7 @@ def test_the_example_fits_as_it_is_written() -> None:
     assert 40 * GIB < plan.memory.device < H100.memory
     assert plan.engine is not None
     assert plan.engine.full_sequences > 100
-    assert (plan.topology.ranks, plan.topology.engines) == (8, 8)
+    assert (plan.ranks.actors, plan.samplers.actors) == (8, 8)
 
 
 def test_the_shards_of_the_example_are_those_of_the_papers_of_zero() -> None:
@@ -102,23 +101,24 @@ def test_what_is_wrong_is_found(settings: list[str], expected: tuple[str, str]) 
     assert expected in found(*settings)
 
 
-@pytest.mark.parametrize(("parallel", "wrong"), [(1, False), (2, False), (4, False), (3, True), (8, True), (28, False)])
+@pytest.mark.parametrize(("parallel", "wrong"), [(1, False), (2, False), (4, False), (3, True), (8, True), (14, True)])
 def test_tensor_parallel_must_divide_the_heads(parallel: int, wrong: bool) -> None:
     """Of 28 query and 4 key and value heads."""
-    fields = [field for severity, field in found(tensor_parallel=parallel) if severity == "error"]
+    settings = [f"spec.cluster.rollout.{name}={parallel}" for name in ("gpus", "tensorParallel")]
+    fields = [field for severity, field in found(*settings) if severity == "error"]
     assert ("spec.cluster.rollout.tensorParallel" in fields) == wrong
 
 
 def test_a_model_that_does_not_fit_is_refused_with_a_remedy_that_fits() -> None:
     spec = example("spec.ppo.gradientCheckpointing=false")
     with pytest.raises(DoesNotFit, match=r"a rank needs .* of a h100-80gb, .*; write ppo.gradientCheckpointing: true"):
-        refuse_what_does_not_fit(find(spec, make_plan(spec, QWEN, topology_of(spec, DeviceKind.CUDA))))
+        refuse_what_does_not_fit(find(spec, make_plan(spec, QWEN, DeviceKind.CUDA)))
     assert found("spec.ppo.gradientCheckpointing=true") == []
 
 
 def test_warnings_refuse_nothing() -> None:
     spec = example("spec.ppo.offloadOptimizer=true", "spec.cluster.learner.memoryGib=400")
-    findings = find(spec, make_plan(spec, QWEN, topology_of(spec, DeviceKind.CUDA)))
+    findings = find(spec, make_plan(spec, QWEN, DeviceKind.CUDA))
     assert [finding.severity for finding in findings] == [Severity.WARNING]
     refuse_what_does_not_fit(findings)
 
@@ -143,9 +143,9 @@ def test_a_tiny_model_asks_for_no_kind_of_gpu() -> None:
 
 def test_without_gpus_nothing_is_said_of_them() -> None:
     spec = example("spec.ppo.gradientCheckpointing=false")
-    plan = make_plan(spec, TINY, topology_of(spec, DeviceKind.CPU))
+    plan = make_plan(spec, TINY, DeviceKind.CPU)
     assert find(spec, plan) == []
-    assert (plan.topology.ranks, plan.time, plan.memory.host) == (1, None, 0)
+    assert (plan.ranks.actors, plan.time, plan.memory.host) == (1, None, 0)
 
 
 learners = st.builds(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from limr.sizing.findings import Severity, find
-from limr.sizing.plan import make_plan, topology_of
+from limr.sizing.plan import make_plan
 from limr.sizing.sources import read_architecture
 from limr.sizing.table import lines
 from limr.topology import DeviceKind, asked_kind
@@ -28,7 +28,7 @@ def plan(file: Path, overrides: tuple[str, ...], config: Path | None, cpu: bool)
     """Print the memory and time that an experiment needs. Exit status 1: it does not fit."""
     spec = resolved(load(file, overrides), file.absolute().parent, Path.cwd()).spec
     model = read_architecture(spec, config)
-    resources = make_plan(spec, model, topology_of(spec, DeviceKind.CPU if cpu else asked_kind(spec.cluster)))
+    resources = make_plan(spec, model, DeviceKind.CPU if cpu else asked_kind(spec.cluster))
     findings = find(spec, resources)
     for line in lines(spec, resources, findings):
         click.echo(line)

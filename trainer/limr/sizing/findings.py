@@ -61,7 +61,7 @@ def gib(size: float) -> str:
 
 
 def _tensor_parallel(plan: ResourcePlan) -> Iterator[Finding]:
-    model, parallel = plan.model, plan.topology.tensor_parallel
+    model, parallel = plan.model, plan.samplers.devices_per_actor
     field = "spec.cluster.rollout.tensorParallel"
     if model.heads % parallel:
         fitting = [str(n) for n in range(1, 17) if not model.heads % n]
@@ -160,7 +160,7 @@ def _offload(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
 
 
 def _host_memory(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
-    if not plan.topology.on_gpus:
+    if not plan.on_gpus:
         return
     for name, role, needed in (
         ("learner", spec.cluster.learner, plan.learner_host),
@@ -205,9 +205,9 @@ def _positions(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
 
 def _unknown_gpus(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
     """Only where it matters: what the smallest GPU holds needs no plan."""
-    if not plan.topology.on_gpus:
+    if not plan.on_gpus:
         return
-    weights = WIDTH[spec.model.dtype] * plan.model.parameters // plan.topology.tensor_parallel
+    weights = WIDTH[spec.model.dtype] * plan.model.parameters // plan.samplers.devices_per_actor
     for name, gpu, needed in (
         ("learner", plan.learner_gpu, plan.memory.device),
         ("rollout", plan.rollout_gpu, 2 * weights),

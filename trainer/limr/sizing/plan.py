@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from limr import topology
 from limr.sizing import step
 from limr.sizing.architecture import Architecture
 from limr.sizing.engine import BATCHED_TOKENS, MEMORY_SHARE, EngineMemory, Engines, engine_memory
@@ -12,35 +13,16 @@ from limr.sizing.gpus import GPUS, Gpu
 from limr.sizing.learner import WIDTH, Learners, RankMemory, rank_memory
 from limr.sizing.step import StepTime, Traffic
 from limr.spec import MAX_SEQUENCES, OBJECT_STORE_SHARE, Spec
-from limr.topology import DeviceKind, engines, learners
+from limr.topology import DeviceKind, Workers
 
 GRADIENT_DTYPE = "float32"  # in which learners add gradients up, whatever the weights are
 
 
 @dataclass(frozen=True)
-class Topology:
-    """How a cluster's GPUs, or the processes where there are none, are dealt out."""
-
-    learner_pods: int
-    ranks_per_pod: int
-    rollout_pods: int
-    engines_per_pod: int
-    tensor_parallel: int
-    on_gpus: bool
-
-    @property
-    def ranks(self) -> int:
-        return self.learner_pods * self.ranks_per_pod
-
-    @property
-    def engines(self) -> int:
-        return self.rollout_pods * self.engines_per_pod
-
-
-@dataclass(frozen=True)
 class ResourcePlan:
     model: Architecture
-    topology: Topology
+    ranks: Workers
+    samplers: Workers
     learner_gpu: Gpu | None  # None: not known, or no GPU
     rollout_gpu: Gpu | None
     learners: Learners  # with offload as decided
@@ -53,61 +35,58 @@ class ResourcePlan:
     traffic: Traffic
     time: StepTime | None  # None where a GPU is not known
 
-
-def topology_of(spec: Spec, kind: DeviceKind) -> Topology:
-    ranks, rollouts = learners(spec.cluster.learner, kind), engines(spec.cluster.rollout, kind)
-    return Topology(
-        learner_pods=ranks.pods,
-        ranks_per_pod=ranks.actors_per_pod,
-        rollout_pods=rollouts.pods,
-        engines_per_pod=rollouts.actors_per_pod,
-        tensor_parallel=rollouts.devices_per_actor,
-        on_gpus=kind is DeviceKind.CUDA,
-    )
+    @property
+    def on_gpus(self) -> bool:
+        return self.ranks.kind is DeviceKind.CUDA
 
 
-def make_plan(spec: Spec, model: Architecture, topology: Topology) -> ResourcePlan:
+def make_plan(spec: Spec, model: Architecture, kind: DeviceKind) -> ResourcePlan:
+    ranks, samplers = topology.learners(spec.cluster.learner, kind), topology.engines(spec.cluster.rollout, kind)
+    on_gpus = kind is DeviceKind.CUDA
     learner_gpu, rollout_gpu = (
-        GPUS[role.gpu_type] if topology.on_gpus and role.gpu_type else None
+        GPUS[role.gpu_type] if on_gpus and role.gpu_type else None
         for role in (spec.cluster.learner, spec.cluster.rollout)
     )
     resident = Learners(
         model=model,
         ppo=spec.ppo,
-        ranks=topology.ranks,
+        ranks=ranks.actors,
         dtype=spec.model.dtype,
         gradient_dtype=GRADIENT_DTYPE,
         offload=False,
-        on_gpu=topology.on_gpus,
+        on_gpu=on_gpus,
     )
-    ranks = replace(resident, offload=_offload(spec, learner_gpu, resident))
-    memory = rank_memory(ranks)
+    learners = replace(resident, offload=_offload(spec, learner_gpu, resident))
+    memory = rank_memory(learners)
     options = spec.cluster.rollout.engine
     sampling = Engines(
         model=model,
         dtype=spec.model.dtype,
-        tensor_parallel=topology.tensor_parallel,
+        tensor_parallel=samplers.devices_per_actor,
         max_tokens=spec.ppo.max_prompt_tokens + spec.ppo.max_response_tokens,
         max_sequences=options.max_sequences or MAX_SEQUENCES,
         memory_share=options.memory_share or MEMORY_SHARE,
         batched_tokens=options.max_batched_tokens or BATCHED_TOKENS,
         gpu_memory=rollout_gpu.memory if rollout_gpu else None,
     )
-    engine = engine_memory(sampling) if rollout_gpu or not topology.on_gpus else None
+    engine = engine_memory(sampling) if rollout_gpu or not on_gpus else None
     return ResourcePlan(
         model=model,
-        topology=topology,
+        ranks=ranks,
+        samplers=samplers,
         learner_gpu=learner_gpu,
         rollout_gpu=rollout_gpu,
-        learners=ranks,
+        learners=learners,
         memory=memory,
         without_offload=rank_memory(resident).device,
         engines=sampling,
         engine=engine,
-        learner_host=_pod_host(topology.ranks_per_pod * memory.host, spec, model),
-        rollout_host=_pod_host(topology.engines_per_pod * topology.tensor_parallel * ENGINE_PROCESS, spec, model),
-        traffic=step.traffic(ranks),
-        time=_time(ranks, topology, sampling, engine, learner_gpu, rollout_gpu),
+        learner_host=_pod_host(ranks.actors_per_pod * memory.host, spec, model),
+        rollout_host=_pod_host(samplers.actors_per_pod * samplers.devices_per_actor * ENGINE_PROCESS, spec, model),
+        traffic=step.traffic(learners),
+        time=step.step_time(learners, learner_gpu, ranks.actors_per_pod, sampling, engine, rollout_gpu, samplers.actors)
+        if learner_gpu and rollout_gpu and engine
+        else None,
     )
 
 
@@ -125,16 +104,3 @@ def _offload(spec: Spec, gpu: Gpu | None, resident: Learners) -> bool:
         return True
     offloaded = replace(resident, offload=True)
     return rank_memory(resident).device > gpu.memory >= rank_memory(offloaded).device
-
-
-def _time(
-    learners: Learners,
-    topology: Topology,
-    engines: Engines,
-    engine: EngineMemory | None,
-    learner_gpu: Gpu | None,
-    rollout_gpu: Gpu | None,
-) -> StepTime | None:
-    if learner_gpu is None or rollout_gpu is None or engine is None:
-        return None
-    return step.step_time(learners, learner_gpu, topology.ranks_per_pod, engines, engine, rollout_gpu, topology.engines)

@@ -6,7 +6,7 @@ import logging
 
 from limr.sizing.architecture import UnknownArchitecture
 from limr.sizing.findings import find, refuse_what_does_not_fit
-from limr.sizing.plan import ResourcePlan, make_plan, topology_of
+from limr.sizing.plan import ResourcePlan, make_plan
 from limr.sizing.sources import ConfigUnavailable, read_architecture
 from limr.sizing.table import lines
 from limr.spec import Spec
@@ -25,7 +25,7 @@ def plan_stage(spec: Spec, kind: DeviceKind) -> ResourcePlan | None:
     except (ConfigUnavailable, UnknownArchitecture) as error:
         _log.warning("%s", error)
         return None
-    plan = make_plan(spec, model, topology_of(spec, kind))
+    plan = make_plan(spec, model, kind)
     findings = find(spec, plan)
     for line in lines(spec, plan, findings):
         _log.info("%s", line)

@@ -36,10 +36,9 @@ def _model(spec: Spec, plan: ResourcePlan) -> str:
 
 
 def _learners(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
-    topology, ppo, memory = plan.topology, spec.ppo, plan.memory
-    where = f"{_pods(topology.learner_pods)} × {topology.ranks_per_pod} GPUs ({_kind(spec.cluster.learner.gpu_type)})"
-    ranks = f"{topology.ranks} ranks"
-    yield f"Learners: {where if topology.on_gpus else 'on CPUs'}, {ranks}, ZeRO-{ppo.zero_stage}"
+    ranks, ppo, memory = plan.ranks, spec.ppo, plan.memory
+    where = f"{_pods(ranks.pods)} × {ranks.actors_per_pod} GPUs ({_kind(spec.cluster.learner.gpu_type)})"
+    yield f"Learners: {where if plan.on_gpus else 'on CPUs'}, {ranks.actors} ranks, ZeRO-{ppo.zero_stage}"
     micro = plan.learners.micro_batch
     yield f"  micro-batches of {ppo.micro_batch_size} responses, {micro.tokens:,} tokens at most; " + (
         "optimizer in host memory" if plan.learners.offloads else "optimizer beside the weights"
@@ -47,17 +46,15 @@ def _learners(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
     yield from (_row(term.name, term.device) for term in memory.standing if term.device)
     yield _row(f"largest moment ({memory.worst.name})", memory.worst.device)
     yield _row("a rank needs", memory.device, of=plan.learner_gpu.memory if plan.learner_gpu else None)
-    if topology.on_gpus:
+    if plan.on_gpus:
         yield _row("host memory of a Pod", plan.learner_host, of=_host(spec.cluster.learner.memory_gib))
 
 
 def _engines(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
-    topology, engine = plan.topology, plan.engine
-    where = (
-        f"{_pods(topology.rollout_pods)} × {topology.engines_per_pod} engines ({_kind(spec.cluster.rollout.gpu_type)})"
-    )
-    parallel = f", each across {topology.tensor_parallel} GPUs" if topology.tensor_parallel > 1 else ""
-    yield f"Engines: {where if topology.on_gpus else f'{topology.engines} on CPUs'}{parallel}"
+    samplers, engine = plan.samplers, plan.engine
+    where = f"{_pods(samplers.pods)} × {samplers.actors_per_pod} engines ({_kind(spec.cluster.rollout.gpu_type)})"
+    parallel = f", each across {samplers.devices_per_actor} GPUs" if samplers.devices_per_actor > 1 else ""
+    yield f"Engines: {where if plan.on_gpus else f'{samplers.actors} on CPUs'}{parallel}"
     if engine is None:
         yield "  (their GPU is not known)"
         return
@@ -69,7 +66,7 @@ def _engines(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
     tokens = f"{plan.engines.max_tokens:,} tokens"
     yield f"  {'full sequences at a time':{WIDTH}}{engine.full_sequences:9.1f}     of {tokens}"
     yield _row("an engine needs on each GPU", engine.device, of=plan.rollout_gpu.memory if plan.rollout_gpu else None)
-    if topology.on_gpus:
+    if plan.on_gpus:
         yield _row("host memory of a Pod", plan.rollout_host, of=_host(spec.cluster.rollout.memory_gib))
 
 

@@ -9,7 +9,7 @@ import click
 from limr.plan import graph
 from limr.sizing.architecture import UnknownArchitecture
 from limr.sizing.findings import find, refuse_what_does_not_fit
-from limr.sizing.plan import make_plan, topology_of
+from limr.sizing.plan import make_plan
 from limr.sizing.sources import ConfigUnavailable, read_architecture
 from limr.spec import Spec
 from limr.topology import asked_kind
@@ -37,7 +37,7 @@ def _print_findings(spec: Spec) -> None:
     except (ConfigUnavailable, UnknownArchitecture) as error:
         click.echo(str(error))
         return
-    findings = find(spec, make_plan(spec, model, topology_of(spec, asked_kind(spec.cluster))))
+    findings = find(spec, make_plan(spec, model, asked_kind(spec.cluster)))
     refuse_what_does_not_fit(findings)
     for finding in findings:
         click.echo(str(finding))
