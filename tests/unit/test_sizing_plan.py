@@ -116,6 +116,17 @@ def test_a_model_that_does_not_fit_is_refused_with_a_remedy_that_fits() -> None:
     assert found("spec.ppo.gradientCheckpointing=true") == []
 
 
+def test_evaluation_that_is_longer_than_training_is_planned_too() -> None:
+    benchmark = "spec.evaluation.benchmarks=[{name: long, uri: a.jsonl, maxResponseTokens: 65536}]"
+    spec = example("spec.cluster.rollout.gpuType=l4-24gb", "spec.evaluation.protocol=null", benchmark)
+    findings = find(spec, make_plan(spec, QWEN, DeviceKind.CUDA))
+    assert [(finding.severity, finding.field) for finding in findings] == [
+        (Severity.ERROR, "spec.cluster.rollout"),
+        (Severity.WARNING, "spec.evaluation.benchmarks[0].maxResponseTokens"),
+    ]
+    assert findings[0].message.endswith("or a smaller evaluation.benchmarks[0].maxResponseTokens")
+
+
 def test_warnings_refuse_nothing() -> None:
     spec = example("spec.ppo.offloadOptimizer=true", "spec.cluster.learner.memoryGib=400")
     findings = find(spec, make_plan(spec, QWEN, DeviceKind.CUDA))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from limr.errors import LimrError
+from limr.sizing.engine import engine_memory
 from limr.sizing.gpus import GIB, GPUS
 from limr.sizing.learner import WIDTH, Learners, rank_memory
 from limr.sizing.plan import ResourcePlan
@@ -40,7 +41,7 @@ def find(spec: Spec, plan: ResourcePlan) -> list[Finding]:
     return [
         *_tensor_parallel(plan),
         *_learner(spec, plan),
-        *_engine(plan),
+        *_engine(spec, plan),
         *_offload(spec, plan),
         *_host_memory(spec, plan),
         *_wait(spec, plan),
@@ -133,20 +134,29 @@ def _difference(given: Learners, changed: Learners) -> str:
     return ", ".join(parts)
 
 
-def _engine(plan: ResourcePlan) -> Iterator[Finding]:
-    engine, field = plan.engine, "spec.cluster.rollout"
+def _sequences(spec: Spec) -> list[tuple[str, int]]:
+    """Field and tokens of the longest sequences of training, and of evaluation where those are longer."""
+    found = [("spec.ppo.maxResponseTokens", spec.ppo.max_response_tokens)]
+    for index, benchmark in enumerate(spec.evaluation.benchmarks):
+        found.append((f"spec.evaluation.benchmarks[{index}].maxResponseTokens", benchmark.max_response_tokens or 0))
+    longest = max(found, key=lambda one: one[1])  # the first of equals
+    return [(field, spec.ppo.max_prompt_tokens + tokens) for field, tokens in dict.fromkeys((found[0], longest))]
+
+
+def _engine(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
+    engine = plan.engine
     if engine is None or plan.rollout_gpu is None:
         return
-    sequences = engine.full_sequences
-    if sequences >= FULL_SEQUENCES:
-        return
-    tokens = plan.engines.max_tokens
-    message = (
-        f"an engine has {gib(max(0, engine.cache))} for keys and values beside {gib(engine.weights)} of weights on "
-        f"each GPU, room for {sequences:.1f} sequences of {tokens} tokens (4 at least); "
-        "use a larger tensorParallel, GPUs with more memory, or a smaller ppo.maxResponseTokens"
-    )
-    yield Finding(Severity.ERROR if sequences < 1 else Severity.WARNING, field, message)
+    for field, tokens in _sequences(spec):
+        sequences = engine_memory(replace(plan.engines, max_tokens=tokens)).full_sequences
+        if sequences >= FULL_SEQUENCES:
+            continue
+        message = (
+            f"an engine has {gib(max(0, engine.cache))} for keys and values beside {gib(engine.weights)} of weights on "
+            f"each GPU, room for {sequences:.1f} sequences of {tokens} tokens (4 at least); use a larger "
+            f"tensorParallel, GPUs with more memory, or a smaller {field.removeprefix('spec.')}"
+        )
+        yield Finding(Severity.ERROR if sequences < 1 else Severity.WARNING, "spec.cluster.rollout", message)
 
 
 def _offload(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
@@ -193,14 +203,14 @@ def _rounded_up(seconds: float) -> int:
 
 
 def _positions(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
-    longest, known = plan.engines.max_tokens, plan.model.max_positions
-    if known and longest > known:
-        yield Finding(
-            Severity.WARNING,
-            "spec.ppo.maxResponseTokens",
-            f"gives with maxPromptTokens sequences of {longest} tokens, but the model was made for {known}; "
-            f"write at most {max(1, known - spec.ppo.max_prompt_tokens)}",
-        )
+    known = plan.model.max_positions
+    for field, tokens in _sequences(spec):
+        if known and tokens > known:
+            message = (
+                f"gives with ppo.maxPromptTokens sequences of {tokens} tokens, but the model was made for {known}; "
+                f"write at most {max(1, known - spec.ppo.max_prompt_tokens)}"
+            )
+            yield Finding(Severity.WARNING, field, message)
 
 
 def _unknown_gpus(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
