@@ -100,7 +100,7 @@ endif
 
 # What takes minutes of engine time and is left out of `make test`.
 nightly: $(INSTALLED)
-	$(BIN)/pytest -m nightly tests/integration
+	$(BIN)/pytest -m nightly $(IN_TWO) tests/integration
 
 # The trainer's image for GPUs: built, and checked as far as that needs no GPU. 30 GB of disk.
 gpu-image: $(INSTALLED)

@@ -6,14 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from limr.errors import LimrError
+from limr.reward.launcher import LOST
 from limr.reward.pool import Grader
-from limr.reward.processes import GraderLost
+from limr.reward.processes import GraderLost, _Batch
 from limr.reward.verdict import Grade, GradeRequest, Verdict
 from limr.spec import Reward
 
@@ -136,6 +138,16 @@ def test_what_is_killed_between_two_batches_is_replaced(chosen: Callable[[set[in
         assert {grade.verdict for grade in grader.grade([GradeRequest("behave", "")] * 10)} == {Verdict.CORRECT}
 
 
+def test_the_end_of_the_template_is_not_the_fault_of_the_task_that_meets_every_end_of_it() -> None:
+    batch = _Batch([("behave", "")], processes=2)
+    for _ in range(2):
+        batch.died(deque(batch.take(1)), LOST)
+    assert not batch.outcomes
+    for _ in range(2):  # it ends each template that it comes to
+        batch.died(deque(batch.take(1)), LOST)
+    assert batch.outcomes[0].failure is Verdict.ERROR
+
+
 def test_a_template_killed_while_it_imports_is_replaced() -> None:
     before = descendants(os.getpid())
     with Grader(reward("obedient")) as grader:
@@ -193,8 +205,9 @@ def test_processes_that_cannot_start_are_not_tried_for_ever(module_that_dies: st
 PARENT = f"""
 import sys
 sys.path[:0] = [{str(Path(__file__).parent)!r}]
+from limr.reward.launcher import LOST
 from limr.reward.pool import Grader
-from limr.reward.processes import GraderLost
+from limr.reward.processes import GraderLost, _Batch
 from limr.reward.verdict import GradeRequest
 from limr.spec import Reward
 grader = Grader(Reward(function="test_grading_processes:obedient", workers=2))

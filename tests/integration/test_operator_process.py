@@ -94,7 +94,7 @@ def test_a_whole_experiment(plane: ControlPlane, lab: Lab, tmp_path: Path) -> No
         assert operator.process.wait(30) == 0
     assert holder(lab) == ""  # released, so that another replica need not wait
     told = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
-    assert {line["message"] for line in told} >= {"one leads", "StageRunning: probe, attempt 1"}
+    assert "one leads" in {line["message"] for line in told}
     for line in told:
         assert datetime.fromisoformat(line["time"]).utcoffset() == timedelta(0)
         assert {"level", "logger", "message"} <= line.keys()

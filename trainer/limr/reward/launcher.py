@@ -22,7 +22,7 @@ from limr.reward.template import PACKET, UP
 from limr.reward.worker import Settings
 
 EXIT_SECONDS = 5.0  # for the template to do what takes it a millisecond
-LOST = -signal.SIGKILL  # the exit status of a process that went down with the template
+LOST = -signal.NSIG  # in place of the exit status of a process that went down with the template
 
 _PROGRAM = "from limr.reward.template import main; main()"
 

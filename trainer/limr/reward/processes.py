@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 
 from limr.errors import LimrError
-from limr.reward.launcher import Launcher
+from limr.reward.launcher import LOST, Launcher
 from limr.reward.verdict import Verdict
 from limr.reward.worker import READY, Answer, Refused, Settings, Task, Value
 
@@ -60,11 +60,12 @@ class _Process:
 class _Batch:
     """What is still to do of one call, and what has come of the rest."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], processes: int) -> None:
         self.tasks = tasks
+        self._processes = processes
         self.todo = deque(range(len(tasks)))
         self.outcomes: dict[int, Outcome] = {}
-        self._deaths = [0] * len(tasks)
+        self._deaths = [0.0] * len(tasks)
 
     @property
     def done(self) -> bool:
@@ -81,8 +82,9 @@ class _Batch:
         if indices and status == -signal.SIGPROF:
             self.outcomes[indices.popleft()] = Outcome(failure=Verdict.TIMEOUT, detail="out of processor time")
         elif indices:
-            self._deaths[indices[0]] += 1
-            if self._deaths[indices[0]] == MAX_DEATHS:
+            # The end of the template ends all processes, and a task may come to each before its end is noticed.
+            self._deaths[indices[0]] += 1 / self._processes if status == LOST else 1
+            if self._deaths[indices[0]] >= MAX_DEATHS:
                 self.outcomes[indices.popleft()] = Outcome(
                     failure=Verdict.ERROR, detail=f"the grading process died: {_describe(status)}", repeatable=False
                 )
@@ -109,11 +111,11 @@ class ProcessPool:
         """Waits for the first process. Raises LimrError when the processes cannot start."""
         while not any(process.ready for process in self._processes):
             self.start()
-            self._step(_Batch([]))
+            self._step(_Batch([], self._size))
 
     def run(self, tasks: Sequence[Task]) -> list[Outcome]:
         """One outcome for each task, in order. Raises LimrError when the processes cannot start."""
-        batch = _Batch(tasks)
+        batch = _Batch(tasks, self._size)
         try:
             while not batch.done:
                 self.start()
@@ -207,4 +209,6 @@ class ProcessPool:
 
 
 def _describe(status: int) -> str:
+    if status == LOST:
+        return "together with the process that it was forked from"
     return f"signal {-status}, {signal.strsignal(-status)}" if status < 0 else f"exit status {status}"
