@@ -65,7 +65,7 @@ class _Batch:
         self._processes = processes
         self.todo = deque(range(len(tasks)))
         self.outcomes: dict[int, Outcome] = {}
-        self._deaths = [0.0] * len(tasks)
+        self._deaths = [0] * len(tasks)  # times the number of processes: see `died`
 
     @property
     def done(self) -> bool:
@@ -83,8 +83,8 @@ class _Batch:
             self.outcomes[indices.popleft()] = Outcome(failure=Verdict.TIMEOUT, detail="out of processor time")
         elif indices:
             # The end of the template ends all processes, and a task may come to each before its end is noticed.
-            self._deaths[indices[0]] += 1 / self._processes if status == LOST else 1
-            if self._deaths[indices[0]] >= MAX_DEATHS:
+            self._deaths[indices[0]] += 1 if status == LOST else self._processes
+            if self._deaths[indices[0]] >= MAX_DEATHS * self._processes:
                 self.outcomes[indices.popleft()] = Outcome(
                     failure=Verdict.ERROR, detail=f"the grading process died: {_describe(status)}", repeatable=False
                 )
