@@ -53,7 +53,7 @@ def test_the_example_fits_as_it_is_written() -> None:
     assert 40 * GIB < plan.memory.device < H100.memory
     assert plan.engine is not None
     assert plan.engine.full_sequences > 100
-    assert (plan.ranks.actors, plan.samplers.actors) == (8, 8)
+    assert (plan.learner_workers.actors, plan.engine_workers.actors) == (8, 8)
 
 
 def test_the_shards_of_the_example_are_those_of_the_papers_of_zero() -> None:
@@ -101,11 +101,12 @@ def test_what_is_wrong_is_found(settings: list[str], expected: tuple[str, str]) 
     assert expected in found(*settings)
 
 
-@pytest.mark.parametrize(("parallel", "wrong"), [(1, False), (2, False), (4, False), (3, True), (8, True), (14, True)])
+@pytest.mark.parametrize(("parallel", "wrong"), [(1, False), (2, False), (4, False), (3, True), (8, True), (28, False)])
 def test_tensor_parallel_must_divide_the_heads(parallel: int, wrong: bool) -> None:
     """Of 28 query and 4 key and value heads."""
-    settings = [f"spec.cluster.rollout.{name}={parallel}" for name in ("gpus", "tensorParallel")]
-    fields = [field for severity, field in found(*settings) if severity == "error"]
+    spec, plan = example(), planned()
+    plan = replace(plan, engine_workers=replace(plan.engine_workers, devices_per_actor=parallel))
+    fields = [finding.field for finding in find(spec, plan) if finding.severity is Severity.ERROR]
     assert ("spec.cluster.rollout.tensorParallel" in fields) == wrong
 
 
@@ -156,7 +157,7 @@ def test_without_gpus_nothing_is_said_of_them() -> None:
     spec = example("spec.ppo.gradientCheckpointing=false")
     plan = make_plan(spec, TINY, DeviceKind.CPU)
     assert find(spec, plan) == []
-    assert (plan.ranks.actors, plan.time, plan.memory.host) == (1, None, 0)
+    assert (plan.learner_workers.actors, plan.time, plan.memory.host) == (1, None, 0)
 
 
 learners = st.builds(

@@ -62,7 +62,7 @@ def gib(size: float) -> str:
 
 
 def _tensor_parallel(plan: ResourcePlan) -> Iterator[Finding]:
-    model, parallel = plan.model, plan.samplers.devices_per_actor
+    model, parallel = plan.model, plan.engine_workers.devices_per_actor
     field = "spec.cluster.rollout.tensorParallel"
     if model.heads % parallel:
         fitting = [str(n) for n in range(1, 17) if not model.heads % n]
@@ -217,7 +217,7 @@ def _unknown_gpus(spec: Spec, plan: ResourcePlan) -> Iterator[Finding]:
     """Only where it matters: what the smallest GPU holds needs no plan."""
     if not plan.on_gpus:
         return
-    weights = WIDTH[spec.model.dtype] * plan.model.parameters // plan.samplers.devices_per_actor
+    weights = WIDTH[spec.model.dtype] * plan.model.parameters // plan.engine_workers.devices_per_actor
     for name, gpu, needed in (
         ("learner", plan.learner_gpu, plan.memory.device),
         ("rollout", plan.rollout_gpu, 2 * weights),

@@ -21,8 +21,8 @@ GRADIENT_DTYPE = "float32"  # in which learners add gradients up, whatever the w
 @dataclass(frozen=True)
 class ResourcePlan:
     model: Architecture
-    ranks: Workers
-    samplers: Workers
+    learner_workers: Workers
+    engine_workers: Workers
     learner_gpu: Gpu | None  # None: not known, or no GPU
     rollout_gpu: Gpu | None
     learners: Learners  # with offload as decided
@@ -37,11 +37,12 @@ class ResourcePlan:
 
     @property
     def on_gpus(self) -> bool:
-        return self.ranks.kind is DeviceKind.CUDA
+        return self.learner_workers.kind is DeviceKind.CUDA
 
 
 def make_plan(spec: Spec, model: Architecture, kind: DeviceKind) -> ResourcePlan:
-    ranks, samplers = topology.learners(spec.cluster.learner, kind), topology.engines(spec.cluster.rollout, kind)
+    learner_workers = topology.learners(spec.cluster.learner, kind)
+    engine_workers = topology.engines(spec.cluster.rollout, kind)
     on_gpus = kind is DeviceKind.CUDA
     learner_gpu, rollout_gpu = (
         GPUS[role.gpu_type] if on_gpus and role.gpu_type else None
@@ -50,7 +51,7 @@ def make_plan(spec: Spec, model: Architecture, kind: DeviceKind) -> ResourcePlan
     resident = Learners(
         model=model,
         ppo=spec.ppo,
-        ranks=ranks.actors,
+        ranks=learner_workers.actors,
         dtype=spec.model.dtype,
         gradient_dtype=GRADIENT_DTYPE,
         offload=False,
@@ -62,7 +63,7 @@ def make_plan(spec: Spec, model: Architecture, kind: DeviceKind) -> ResourcePlan
     sampling = Engines(
         model=model,
         dtype=spec.model.dtype,
-        tensor_parallel=samplers.devices_per_actor,
+        tensor_parallel=engine_workers.devices_per_actor,
         max_tokens=spec.ppo.max_prompt_tokens + spec.ppo.max_response_tokens,
         max_sequences=options.max_sequences or MAX_SEQUENCES,
         memory_share=options.memory_share or MEMORY_SHARE,
@@ -72,8 +73,8 @@ def make_plan(spec: Spec, model: Architecture, kind: DeviceKind) -> ResourcePlan
     engine = engine_memory(sampling) if rollout_gpu or not on_gpus else None
     return ResourcePlan(
         model=model,
-        ranks=ranks,
-        samplers=samplers,
+        learner_workers=learner_workers,
+        engine_workers=engine_workers,
         learner_gpu=learner_gpu,
         rollout_gpu=rollout_gpu,
         learners=learners,
@@ -81,10 +82,14 @@ def make_plan(spec: Spec, model: Architecture, kind: DeviceKind) -> ResourcePlan
         without_offload=rank_memory(resident).device,
         engines=sampling,
         engine=engine,
-        learner_host=_pod_host(ranks.actors_per_pod * memory.host, spec, model),
-        rollout_host=_pod_host(samplers.actors_per_pod * samplers.devices_per_actor * ENGINE_PROCESS, spec, model),
+        learner_host=_pod_host(learner_workers.actors_per_pod * memory.host, spec, model),
+        rollout_host=_pod_host(
+            engine_workers.actors_per_pod * engine_workers.devices_per_actor * ENGINE_PROCESS, spec, model
+        ),
         traffic=step.traffic(learners),
-        time=step.step_time(learners, learner_gpu, ranks.actors_per_pod, sampling, engine, rollout_gpu, samplers.actors)
+        time=step.step_time(
+            learners, learner_gpu, learner_workers.actors_per_pod, sampling, engine, rollout_gpu, engine_workers.actors
+        )
         if learner_gpu and rollout_gpu and engine
         else None,
     )

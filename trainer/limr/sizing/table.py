@@ -36,7 +36,7 @@ def _model(spec: Spec, plan: ResourcePlan) -> str:
 
 
 def _learners(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
-    ranks, ppo, memory = plan.ranks, spec.ppo, plan.memory
+    ranks, ppo, memory = plan.learner_workers, spec.ppo, plan.memory
     where = f"{_pods(ranks.pods)} × {ranks.actors_per_pod} GPUs ({_kind(spec.cluster.learner.gpu_type)})"
     yield f"Learners: {where if plan.on_gpus else 'on CPUs'}, {ranks.actors} ranks, ZeRO-{ppo.zero_stage}"
     micro = plan.learners.micro_batch
@@ -51,10 +51,10 @@ def _learners(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
 
 
 def _engines(spec: Spec, plan: ResourcePlan) -> Iterator[str]:
-    samplers, engine = plan.samplers, plan.engine
-    where = f"{_pods(samplers.pods)} × {samplers.actors_per_pod} engines ({_kind(spec.cluster.rollout.gpu_type)})"
-    parallel = f", each across {samplers.devices_per_actor} GPUs" if samplers.devices_per_actor > 1 else ""
-    yield f"Engines: {where if plan.on_gpus else f'{samplers.actors} on CPUs'}{parallel}"
+    workers, engine = plan.engine_workers, plan.engine
+    where = f"{_pods(workers.pods)} × {workers.actors_per_pod} engines ({_kind(spec.cluster.rollout.gpu_type)})"
+    parallel = f", each across {workers.devices_per_actor} GPUs" if workers.devices_per_actor > 1 else ""
+    yield f"Engines: {where if plan.on_gpus else f'{workers.actors} on CPUs'}{parallel}"
     if engine is None:
         yield "  (their GPU is not known)"
         return
